@@ -1,0 +1,1 @@
+"""Masks, analyses and pictures on disk."""

@@ -1,0 +1,1 @@
+"""Similar-case libraries: one SQLite file each, exact search."""

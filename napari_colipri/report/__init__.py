@@ -1,0 +1,1 @@
+"""Report drafts and their checks."""

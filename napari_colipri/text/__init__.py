@@ -1,0 +1,1 @@
+"""Words: findings, prompts, sentences, sides and sizes. No torch, no napari."""

@@ -1,0 +1,72 @@
+"""Words for left and right, sizes in millimetres, and words that compare with an earlier scan."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias
+
+__all__ = ["Side", "comparison_words", "side_of_name", "sides_in", "sizes_mm", "without_side"]
+
+Side: TypeAlias = Literal["left", "right"]
+
+_LEFT = re.compile(r"\bleft(?:-sided)?\b", re.I)
+_RIGHT = re.compile(r"\bright(?:-sided)?\b", re.I)
+_BOTH = re.compile(r"\b(?:bilateral(?:ly)?|both (?:lungs|sides|kidneys|pleural spaces|hemithoraces))\b", re.I)
+
+_SIZE = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?(?:\s*[x×]\s*\d+(?:[.,]\d+)?){0,2})\s*(mm|cm)\b", re.I)
+_BETWEEN = re.compile(r"\s*[x×]\s*", re.I)
+
+# Words that claim a change over time. "Hemodynamically stable" speaks of a patient, not of a finding.
+_COMPARISON = re.compile(
+    r"\b(?:(?<!hemodynamically )(?<!haemodynamically )stable|unchanged|no (?:significant |interval )?change|interval|"
+    r"increas(?:ed|ing)|decreas(?:ed|ing)|enlarging|progress(?:ed|ion|ing)|regress(?:ed|ion|ing)|"
+    r"improv(?:ed|ing|ement)|worsen(?:ed|ing)|resolv(?:ed|ing)|newly|new|previous(?:ly)?|prior|"
+    r"compar(?:ed|ison) (?:with|to)|again (?:seen|noted|demonstrated)|since the (?:last|previous|prior))\b",
+    re.I,
+)
+# These describe a density on one scan.
+_DENSITY = re.compile(r"\b(?:in|de)creased (?:attenuation|density|lucency|opacity)\b", re.I)
+
+
+def sides_in(text: str) -> frozenset[Side]:
+    """Return the sides that ``text`` speaks of; "bilateral" means both."""
+    found: set[Side] = set()
+    if _LEFT.search(text):
+        found.add("left")
+    if _RIGHT.search(text):
+        found.add("right")
+    if _BOTH.search(text):
+        found.update(("left", "right"))
+    return frozenset(found)
+
+
+def side_of_name(name: str) -> Side | None:
+    """Return the side in a class name such as ``lung_left`` or ``lung_upper_lobe_right``, or None."""
+    parts = name.lower().replace(" ", "_").split("_")
+    if "left" in parts:
+        return "left"
+    return "right" if "right" in parts else None
+
+
+def without_side(name: str) -> str:
+    """Return a class name or display name without its word for the side."""
+    separator = "_" if "_" in name else " "
+    return separator.join(part for part in name.split(separator) if part.lower() not in {"left", "right"})
+
+
+def sizes_mm(text: str) -> tuple[float, ...]:
+    """Return every size in ``text`` in millimetres, the largest extent of each ("12 x 8 mm" gives 12)."""
+    sizes = []
+    for match in _SIZE.finditer(text):
+        values = [float(part.replace(",", ".")) for part in _BETWEEN.split(match[1].strip())]
+        sizes.append(max(values) * (10.0 if match[2].lower() == "cm" else 1.0))
+    return tuple(sizes)
+
+
+def comparison_words(text: str) -> tuple[str, ...]:
+    """Return the words of ``text`` that compare with an earlier scan, in lower case.
+
+    A single scan supports none of them. "Increased attenuation" and "decreased attenuation" describe a density and are
+    not meant.
+    """
+    return tuple(match.group().lower() for match in _COMPARISON.finditer(_DENSITY.sub("", text)))
