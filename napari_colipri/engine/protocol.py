@@ -1,0 +1,369 @@
+"""What the window's process and the engine's process say to each other: frozen, typed, plain.
+
+``Request`` and its subclasses, :class:`Configure`, :class:`HoldVolume`, :class:`Lend` and :class:`Cancel` travel to the
+worker; the classes of :data:`Message` travel back; the client turns those into an :data:`Event` for its owner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_colipri.ct.passport import Passport
+from napari_colipri.ct.volume import Affine, Geometry, Source
+from napari_colipri.engine.shared import ArrayRef, Parcel
+from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
+from napari_colipri.errors import (
+    BundleError,
+    Cancelled,
+    ColipriError,
+    LibraryError,
+    OutOfResources,
+    StudyRefused,
+    WorkerDied,
+)
+
+__all__ = [
+    "REQUESTS",
+    "Absent",
+    "Advanced",
+    "Analyse",
+    "Answer",
+    "Answered",
+    "AskFindings",
+    "Broke",
+    "Cancel",
+    "Configure",
+    "Delivered",
+    "Died",
+    "Done",
+    "EmbedText",
+    "Event",
+    "Failed",
+    "Failure",
+    "Finished",
+    "HoldVolume",
+    "Holding",
+    "Lend",
+    "Load",
+    "Loaded",
+    "Localise",
+    "Message",
+    "Need",
+    "Progressed",
+    "Request",
+    "Segment",
+    "Started",
+    "ToWorker",
+    "Unloaded",
+    "failure_of",
+]
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+
+_WITH_CODE: dict[str, type[ColipriError]] = {
+    cls.__name__: cls for cls in (ColipriError, BundleError, LibraryError, OutOfResources, StudyRefused)
+}
+_KINDS = {*_WITH_CODE, "Cancelled", "WorkerDied"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error on its way: name of its class, sentence and code. No traceback, no path."""
+
+    kind: str
+    message: str
+    code: str
+
+    def error(self) -> ColipriError:
+        """Return the typed error again."""
+        if self.kind == "Cancelled":
+            return Cancelled(self.message)
+        if self.kind == "WorkerDied":
+            return WorkerDied(self.message)
+        return _WITH_CODE.get(self.kind, ColipriError)(self.message, code=self.code)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Turn any exception into what may be told: of an unexpected one only the name of its class.
+
+    Its text could hold a path, and a path can hold a patient's name.
+    """
+    if isinstance(error, ColipriError):
+        known = (cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _KINDS)
+        return Failure(next(known), error.message, error.code)
+    if isinstance(error, MemoryError):
+        return Failure("OutOfResources", "The engine ran out of memory.", "out_of_memory")
+    message = f"The engine could not finish because of an unexpected {type(error).__name__}; please report it."
+    return Failure("ColipriError", message, "engine_error")
+
+
+# ------------------------------------------------------------------------------------------- client to worker
+
+
+@dataclass(frozen=True)
+class Configure:
+    """Which model to use from now on; it is loaded by the next request that needs it.
+
+    Attributes
+    ----------
+    bundle
+        A :class:`~napari_colipri.engine.bundle.Bundle`, or a name or folder that ``open_bundle`` understands, or None.
+    device, precision
+        As :class:`~napari_colipri.engine.session.Session` takes them.
+    """
+
+    bundle: object
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class HoldVolume:
+    """Which volume requests are about from now on (None: none). The source's path stays behind."""
+
+    hu: ArrayRef | None = None
+    affine: Affine | None = None
+    geometry: Geometry | None = None
+    source: Source | None = None
+    passport: Passport | None = None
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Lend:
+    """Answer to :class:`Need`: a block to write into, or why there is none."""
+
+    request: int
+    block: str | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop a request at the next check of its token."""
+
+    request: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """Something to do; answered by events that carry the same id.
+
+    Attributes
+    ----------
+    id
+        Unique within a client, growing.
+    """
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Load(Request):
+    """Load the model now, so that the first question does not wait for it."""
+
+
+@dataclass(frozen=True)
+class Analyse(Request):
+    """Encode, then findings, then masks, each answered as soon as it is there.
+
+    Attributes
+    ----------
+    prompts
+        Questions of the user's own, after the bundle's findings.
+    """
+
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AskFindings(Request):
+    """Findings alone, with prompts of the user's own."""
+
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Localise(Request):
+    """Heat map for a finding's name or any prompt."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Segment(Request):
+    """Masks alone."""
+
+
+@dataclass(frozen=True)
+class EmbedText(Request):
+    """Text vectors, float32 [n, D], L2-normalised; for a search of the library by text."""
+
+    texts: tuple[str, ...]
+
+
+#: Kind, as :meth:`EngineClient.submit` takes it, to its class.
+REQUESTS: dict[str, type[Request]] = {
+    "load": Load,
+    "analyse": Analyse,
+    "findings": AskFindings,
+    "localise": Localise,
+    "segment": Segment,
+    "embed_text": EmbedText,
+}
+
+ToWorker: TypeAlias = Configure | HoldVolume | Lend | Cancel | Request
+
+
+# ------------------------------------------------------------------------------------------- worker to client
+
+
+@dataclass(frozen=True)
+class Started:
+    """The worker has begun with a request."""
+
+    request: int
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """Progress of a request."""
+
+    request: int
+    fraction: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Need:
+    """The worker wants a block of this many bytes for a result."""
+
+    request: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """One answer of a request."""
+
+    request: int
+    parcel: Parcel
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A request is done."""
+
+    request: int
+
+
+@dataclass(frozen=True)
+class Broke:
+    """A request failed."""
+
+    request: int
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Holding:
+    """The worker looks into this block now and has let go of the ones before."""
+
+    block: str | None
+
+
+# ----------------------------------------------------------------------------------- client to its owner: events
+
+
+@dataclass(frozen=True)
+class Absent:
+    """An answer that this bundle cannot give, with the sentence that stands in its place.
+
+    Attributes
+    ----------
+    what
+        ``"segmentation"``.
+    message, code
+        Of the error.
+    """
+
+    what: str
+    message: str
+    code: str
+
+
+Answer: TypeAlias = Encoding | Findings | HeatMap | Segmentation | Absent | npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model is ready (it comes with whichever request needed it first).
+
+    Attributes
+    ----------
+    request
+        Its id.
+    device
+        Such as ``"cpu"`` or ``"cuda:0"``.
+    precision, description
+        Such as ``"float32"`` and ``"CPU, float32"``.
+    """
+
+    request: int
+    device: str
+    precision: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """Progress of a request: fraction in [0, 1], never falling, and a short phrase."""
+
+    request: int
+    fraction: float
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """One result of a request; :class:`Analyse` gives several."""
+
+    request: int
+    value: Answer
+
+
+@dataclass(frozen=True)
+class Done:
+    """A request is complete."""
+
+    request: int
+
+
+@dataclass(frozen=True, eq=False)
+class Failed:
+    """A request ended without its answer (``Cancelled`` where that was wished)."""
+
+    request: int
+    error: ColipriError
+
+
+@dataclass(frozen=True, eq=False)
+class Died:
+    """The engine's process ended unexpectedly. Its requests fail too; the next one starts it again."""
+
+    error: WorkerDied
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """The engine's process was ended on request and its device memory is free."""
+
+
+Message: TypeAlias = Started | Advanced | Loaded | Need | Delivered | Finished | Broke | Holding
+Event: TypeAlias = Loaded | Progressed | Answered | Done | Failed | Died | Unloaded
