@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from napari_colipri.ct.passport import Reason, reason
 from napari_colipri.ct.volume import Affine, CTVolume, Geometry
+from napari_colipri.progress import CancelToken, Progress, report_nothing
 
 __all__ = [
     "apply",
@@ -19,10 +20,12 @@ __all__ = [
     "geometry_facts",
     "geometry_reasons",
     "index_to_ras",
+    "invert",
     "is_singular",
     "lps_to_ras",
     "measure",
     "obliquity_deg",
+    "orthogonal_volume",
     "ras_to_index",
     "ras_to_lps",
     "reorientation",
@@ -46,6 +49,11 @@ def apply(affine: Affine, points: npt.ArrayLike) -> Points:
     """Map points [..., 3] by a 4 x 4 affine."""
     array = np.asarray(points, dtype=np.float64)
     return np.asarray(array @ affine[:3, :3].T + affine[:3, 3])
+
+
+def invert(affine: Affine) -> Affine:
+    """Return the inverse of a 4 x 4 affine: RAS mm to voxel index."""
+    return np.asarray(np.linalg.inv(affine), dtype=np.float64)
 
 
 def lps_to_ras(affine: Affine) -> Affine:
@@ -195,7 +203,7 @@ def slice_coordinates(geometry: Geometry, affine: Affine) -> Points:
 
 def index_to_ras(volume: CTVolume, index: npt.ArrayLike) -> Points:
     """RAS mm of voxel indices [..., 3] (fractions allowed), true also where slices are unevenly spaced."""
-    points = np.array(index, dtype=np.float64)
+    points: Points = np.array(index, dtype=np.float64)
     if volume.geometry.slice_positions_mm is not None:
         places = slice_coordinates(volume.geometry, volume.affine)
         points[..., 2] = np.interp(points[..., 2], np.arange(places.size), places)
@@ -204,7 +212,7 @@ def index_to_ras(volume: CTVolume, index: npt.ArrayLike) -> Points:
 
 def ras_to_index(volume: CTVolume, points: npt.ArrayLike) -> Points:
     """Fractional voxel indices [..., 3] of RAS mm points; beyond the ends of uneven slices by the nearest step."""
-    index = apply(np.linalg.inv(volume.affine), points)
+    index = apply(invert(volume.affine), points)
     if volume.geometry.slice_positions_mm is not None:
         index[..., 2] = uneven_index(slice_coordinates(volume.geometry, volume.affine), index[..., 2])
     return index
@@ -221,6 +229,15 @@ def uneven_index(places: Points, values: npt.ArrayLike) -> Points:
     return np.asarray(result)
 
 
+def orthogonal_volume(
+    volume: CTVolume, *, progress: Progress = report_nothing, cancel: CancelToken | None = None
+) -> CTVolume:
+    """Return a volume with right angles and even slices; see :func:`napari_colipri.ct.resample.orthogonal_volume`."""
+    from napari_colipri.ct import resample  # it stands on this module
+
+    return resample.orthogonal_volume(volume, progress=progress, cancel=cancel)
+
+
 def corners_ras(geometry: Geometry, affine: Affine) -> Points:
     """Return the eight outer corners of a grid, half a voxel beyond the outermost centres, RAS mm, [8, 3]."""
     places = slice_coordinates(geometry, affine)
@@ -231,8 +248,8 @@ def corners_ras(geometry: Geometry, affine: Affine) -> Points:
         (-0.5, geometry.shape[1] - 0.5),
         (places[0] - first / 2, places[-1] + last / 2),
     )
-    grid = np.stack(np.meshgrid(*ends, indexing="ij"), axis=-1)
-    return apply(affine, grid.reshape(-1, 3).astype(np.float64))
+    grid = np.array(np.meshgrid(*ends, indexing="ij"), dtype=np.float64)
+    return apply(affine, grid.reshape(3, -1).T)
 
 
 def geometry_facts(geometry: Geometry) -> dict[str, Any]:
