@@ -1,0 +1,1 @@
+"""Measurements of masks on the source grid: volumes and HU. numpy and scipy only."""
