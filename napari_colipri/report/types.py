@@ -10,7 +10,7 @@ from napari_colipri.report.checks import Check, text_checks
 
 __all__ = ["Check", "Draft", "Origin", "Parts", "Section", "Sentence", "Status", "edited"]
 
-Origin: TypeAlias = Literal["findings", "masks", "library", "passport", "template"]
+Origin: TypeAlias = Literal["findings", "masks", "library", "passport", "template", "reader"]
 Status: TypeAlias = Literal["draft", "edited", "removed"]
 #: Text, origin, evidence and checks of a sentence that has no id yet.
 Parts: TypeAlias = tuple[str, Origin, tuple[dict[str, Any], ...], tuple[Check, ...]]
@@ -27,7 +27,7 @@ class Sentence:
     text
         What a reader sees.
     origin
-        What it was made from; ``"template"`` says the same whatever the scan shows.
+        What it was made from: ``"template"`` says the same whatever the scan shows, ``"reader"`` was typed by a person.
     evidence
         JSON objects, each with a ``kind``: ``finding`` (name, probability, threshold …), ``heat_map`` (peak in
         RAS mm), ``mask`` (class, volume_ml, mean_hu), ``cases`` (case ids), ``geometry``, ``passport`` (code).
