@@ -15,7 +15,6 @@ from napari_colipri.engine.bundle import (
     remove_bundle,
 )
 from napari_colipri.engine.config import BundleConfig, InputSpec
-from napari_colipri.engine.names import CT_RATE_FINDINGS
 from napari_colipri.engine.types import (
     Encoding,
     Finding,
@@ -27,7 +26,6 @@ from napari_colipri.engine.types import (
 )
 
 __all__ = [
-    "CT_RATE_FINDINGS",
     "Bundle",
     "BundleConfig",
     "BundleInfo",

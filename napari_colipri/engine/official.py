@@ -11,8 +11,8 @@ from typing import Any
 
 from napari_colipri.engine.bundle_files import file_sha256, parse_config, safe_file
 from napari_colipri.engine.config import CXR_BERT, BundleConfig
-from napari_colipri.engine.names import CT_RATE_FINDINGS
 from napari_colipri.errors import BundleError
+from napari_colipri.text.findings import FINDING_NAMES
 
 __all__ = ["HARMLESS_KEYS", "PRESETS", "official_config", "tensor_shapes"]
 
@@ -195,7 +195,7 @@ def official_config(
                 "pooling": "verified" if pooling else "assumed",
                 "preset": "verified" if preset else "assumed",
             },
-            "findings": [_prompts(each) for each in CT_RATE_FINDINGS],
+            "findings": [_prompts(each) for each in FINDING_NAMES],
             "intended_use": "Research use only.",
             "licence": "MIT (as published with microsoft/colipri)",
             "source": source,

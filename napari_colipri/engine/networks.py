@@ -1,0 +1,180 @@
+"""The networks of one bundle on one device: arrays in, arrays out. Every torch call of inference is here."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from napari_colipri.engine.bundle import Bundle
+from napari_colipri.engine.device import Choice, pinned_attention
+from napari_colipri.engine.tokenizer import TextTokenizer, load_tokenizer
+from napari_colipri.errors import BundleError
+from napari_colipri.progress import CancelToken, Progress
+
+with warnings.catch_warnings():
+    # timm scripts a class that torch is about to retire; nothing that a user can do about it
+    warnings.filterwarnings("ignore", message=r".*torch\.jit.*")
+    from napari_colipri.engine.weights import load_decoder, load_towers
+
+__all__ = ["Networks"]
+
+_BATCH = 16
+_TEXTS_KEPT = 4096
+
+
+class Networks:
+    """Towers and decoder of a bundle.
+
+    The transformer of the vision tower computes in the chosen precision; projection, pooling, text and whatever is
+    compared are float32.
+
+    Parameters
+    ----------
+    bundle
+        Opened and verified.
+    choice
+        Device and precision.
+    """
+
+    def __init__(self, bundle: Bundle, choice: Choice) -> None:
+        text = bundle.config.text
+        self._bundle = bundle
+        self._pool_padding = text.pooling == "unmasked"
+        self.tokenizer: TextTokenizer = load_tokenizer(
+            bundle.path, max_length=text.max_length, lower_case=text.lower_case
+        )
+        if self.tokenizer.vocab_size > text.vocab_size:
+            raise BundleError(
+                f"The vocabulary has {self.tokenizer.vocab_size} words, the text tower {text.vocab_size}: they do not "
+                "belong together.",
+                code="bad_vocab",
+            )
+        self._texts: OrderedDict[str, npt.NDArray[np.float32]] = OrderedDict()
+        self._model = load_towers(bundle)
+        self._decoder: torch.nn.Module | None = None
+        self.temperature = float(self._model.softmax_temperature)
+        self.move(choice)
+
+    def move(self, choice: Choice) -> None:
+        """Bring the networks to another device or precision."""
+        self._choice = choice
+        image = self._model.image_encoder
+        if choice.precision == "float32" and next(image.backbone.parameters()).dtype != torch.float32:
+            self._model = load_towers(self._bundle)  # rounded weights do not come back by casting
+            image = self._model.image_encoder
+        self._model.to(choice.device)
+        image.backbone.to(choice.dtype)
+        if self._decoder is not None:
+            self._decoder.to(choice.device)
+        if choice.device != "cuda" and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def free(self) -> None:
+        """Drop everything and give the device's memory back."""
+        del self._model
+        self._decoder = None
+        self._texts.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def encode(
+        self, values: npt.NDArray[np.float32], progress: Progress, cancel: CancelToken
+    ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
+        """Return tokens float16 [x, y, z, C] and the pooled embedding float32 [D].
+
+        Parameters
+        ----------
+        values
+            Model grid [X, Y, Z] in [-1, 1].
+        progress, cancel
+            Called and checked before every block.
+
+        Raises
+        ------
+        Cancelled
+            Before the next block once ``cancel`` was set.
+        BundleError
+            Code ``not_finite`` if the answer is not made of numbers.
+        """
+        image = self._model.image_encoder
+        vision = self._bundle.config.vision
+        done = 0
+
+        def check() -> None:
+            nonlocal done
+            cancel.check()
+            progress(0.05 + 0.9 * done / vision.depth, "Encoding")
+            done += 1
+
+        count = int(np.prod([size // patch for size, patch in zip(values.shape, vision.patch, strict=True)]))
+        grid_11xyz = torch.from_numpy(np.ascontiguousarray(values))[None, None].to(
+            self._choice.device, self._choice.dtype
+        )
+        with pinned_attention(self._choice, tokens=count, heads=vision.heads):
+            tokens = image.tokens(grid_11xyz, check).float()
+        pooled = image.pool(tokens)[0]
+        cancel.check()
+        if not bool(torch.isfinite(pooled).all()) or not bool(torch.isfinite(tokens).all()):
+            raise BundleError(
+                f"The model answered with values that are not numbers in {self._choice.precision}; try float32.",
+                code="not_finite",
+            )
+        return tokens[0].to(torch.float16).cpu().numpy(), pooled.cpu().numpy()
+
+    @torch.inference_mode()
+    def dense(self, tokens: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+        """Return L2-normalised embeddings per token [x, y, z, D], comparable with text."""
+        out: Tensor = self._model.image_encoder.dense(self._tokens(tokens))
+        return np.asarray(out[0].cpu().numpy(), dtype=np.float32)
+
+    def _tokens(self, tokens: npt.NDArray[np.float16]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(tokens))[None].to(self._choice.device).float()
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return L2-normalised text embeddings [n, D]; texts seen before are not computed again."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        rows = {text: self._texts[text] for text in texts if text in self._texts}
+        for start in range(0, len(fresh), _BATCH):
+            batch = fresh[start : start + _BATCH]
+            rows.update(zip(batch, self._embed(batch), strict=True))
+        for text, vector in rows.items():
+            self._texts[text] = vector
+            self._texts.move_to_end(text)
+        while len(self._texts) > _TEXTS_KEPT:
+            self._texts.popitem(last=False)
+        width = self._bundle.config.text.hidden_size
+        return np.stack([rows[text] for text in texts]) if texts else np.empty((0, width), np.float32)
+
+    @torch.inference_mode()
+    def _embed(self, batch: list[str]) -> npt.NDArray[np.float32]:
+        encoder = self._model.text_encoder
+        if encoder is None:
+            raise BundleError("This model has no text tower.", code="no_text")
+        ids, mask = (torch.from_numpy(each).to(self._choice.device) for each in self._padded(batch))
+        out: Tensor = encoder(ids, mask, pool_padding=self._pool_padding)
+        return np.asarray(out.float().cpu().numpy(), dtype=np.float32)
+
+    def _padded(self, batch: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        return self.tokenizer.encode(batch, pad_to_max=self._pool_padding)
+
+    @torch.inference_mode()
+    def decode(self, tokens: npt.NDArray[np.float16], values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return class scores float32 [K, X, Y, Z] on the model grid.
+
+        Convolutions in bfloat16 with channels last take half the time of float32 on CPUs too.
+        """
+        if self._decoder is None:
+            decoder = load_decoder(self._bundle).to(self._choice.device)
+            self._decoder = decoder.to(memory_format=torch.channels_last_3d)
+        device = self._choice.device
+        image = torch.from_numpy(np.ascontiguousarray(values))[None, None].to(device)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device != "mps"):
+            scores = self._decoder(self._tokens(tokens), image.to(memory_format=torch.channels_last_3d))
+        return np.ascontiguousarray(scores[0].float().cpu().numpy())

@@ -1,0 +1,66 @@
+"""Questions from words: a bundle's findings by name, and any prompt of the user's. No torch."""
+
+from __future__ import annotations
+
+import re
+
+from napari_colipri.engine.config import BundleConfig
+from napari_colipri.engine.findings import Question, questions
+from napari_colipri.engine.tokenizer import TextTokenizer
+from napari_colipri.text.findings import prompts_for_text
+
+__all__ = ["UNKNOWN_WORDS", "question_for"]
+
+UNKNOWN_WORDS = "this model does not know these words"
+_NEGATED = re.compile(r"^(there (is|are) )?(no|not|without)\b|\b(is|are) (not present|absent)\W*$", re.IGNORECASE)
+
+
+def question_for(text: str, config: BundleConfig, tokenizer: TextTokenizer) -> Question:
+    """Turn a finding's name or a prompt into a question.
+
+    A name of the bundle's findings (any case, also inside "there is …" or "no …") gets the bundle's own ensembles. Any
+    other text is put into sentences of presence and absence; those whose frame the model does not know are left out.
+    Asked for an absence ("no nodule"), the two sides change places, so that the number answers what was asked.
+
+    Parameters
+    ----------
+    text
+        What the user typed.
+    config, tokenizer
+        Of the bundle.
+
+    Returns
+    -------
+    Question
+        With a note, and without a number, if the model cannot read the text or was not trained to see it.
+    """
+    clean = " ".join(text.split())
+    try:
+        present, absent = prompts_for_text(clean)
+    except ValueError:
+        return Question(clean, note="this prompt holds no words")
+    noun = absent[0].removeprefix("There is no ").removesuffix(".")
+    known = {question.name.lower(): question for question in questions(config)}
+    own = known.get(clean.lower()) or known.get(noun.lower())
+    if own is not None:
+        present, absent, note = own.present, own.absent, own.note
+    else:
+        note = _unreadable(clean, (*present, *absent), tokenizer)
+        pairs = [
+            pair
+            for pair in zip(present, absent, strict=True)
+            if not any(tokenizer.unknown_words(each) for each in pair)
+        ]
+        present, absent = ((*side,) for side in zip(*(pairs or [(noun, f"no {noun}")]), strict=True))
+    if _NEGATED.search(clean):
+        present, absent = absent, present
+    return Question(own.name if own is not None and own.name.lower() == clean.lower() else clean, present, absent, note)
+
+
+def _unreadable(clean: str, prompts: tuple[str, ...], tokenizer: TextTokenizer) -> str | None:
+    unknown = tokenizer.unknown_words(clean)
+    if unknown:
+        return f"{UNKNOWN_WORDS}: {', '.join(dict.fromkeys(unknown))}"
+    if max(tokenizer.length(prompt) for prompt in prompts) > tokenizer.max_length:
+        return f"this prompt is longer than the {tokenizer.max_length} tokens that this model reads"
+    return None

@@ -1,0 +1,109 @@
+"""From verified files to networks with their weights, float32 on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_colipri.engine.bundle import Bundle
+from napari_colipri.engine.decoder import PatchConvDecoder
+from napari_colipri.engine.official import HARMLESS_KEYS
+from napari_colipri.engine.towers import ColipriModel, build_model
+from napari_colipri.errors import BundleError
+
+__all__ = ["load_decoder", "load_towers"]
+
+#: Of the public layout, without any part in inference.
+_DISPENSABLE = {"image_encoder.backbone.mask_token"}
+#: Random initial values that are overwritten at once; drawing 255 million of them costs seconds.
+_DRAWS = frozenset({"normal_", "uniform_", "erfinv_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_"})
+
+
+class _NoDraws(torch.overrides.TorchFunctionMode):
+    """Leave fresh parameters as they are."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _DRAWS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path, device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{path.name} is not a whole safetensors file: {error}", code="bad_weights") from error
+    return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+
+
+def _fit(network: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
+    """Load ``tensors`` into ``network``; every name and shape must be accounted for."""
+    wanted = network.state_dict()
+    missing = wanted.keys() - tensors.keys() - _DISPENSABLE
+    if missing:
+        raise BundleError(f"{file} lacks the tensors {_some(missing)}.", code="bad_weights")
+    extra = {key for key in tensors.keys() - wanted.keys() if not key.startswith(HARMLESS_KEYS)}
+    if extra:
+        raise BundleError(f"{file} holds tensors that this version does not know: {_some(extra)}.", code="bad_weights")
+    held = {key: value for key, value in tensors.items() if key in wanted}
+    wrong = {key for key, value in held.items() if value.shape != wanted[key].shape}
+    wrong.discard("softmax_temperature")
+    if wrong:
+        raise BundleError(f"{file} does not fit config.json: {_some(wrong)} have other shapes.", code="bad_weights")
+    if "softmax_temperature" in held:
+        held["softmax_temperature"] = _temperature(held["softmax_temperature"], file)
+    network.load_state_dict(held, strict=False, assign=False)
+
+
+def _temperature(value: Tensor, file: str) -> Tensor:
+    if value.numel() != 1 or not 0 < float(value) < 100:
+        raise BundleError(f"{file} holds a softmax temperature that is no positive number.", code="bad_weights")
+    return value.reshape(())
+
+
+def load_towers(bundle: Bundle) -> ColipriModel:
+    """Build both towers in float32 on the CPU, ready for inference.
+
+    Raises
+    ------
+    BundleError
+        Naming the tensors that are missing, unknown or of another shape.
+    """
+    config = bundle.config
+    vision = {**config.vision.model_dump(), "size": config.input.size}
+    text = {"config": config.text.bert(), "pool_heads": config.text.pool_heads}
+    tensors = _read(bundle.file("model.safetensors"))
+    with _NoDraws():
+        model = build_model(vision, text)
+    _fit(model, tensors, "model.safetensors")
+    return model.eval().requires_grad_(False)
+
+
+def load_decoder(bundle: Bundle) -> PatchConvDecoder:
+    """Build the segmentation decoder in float32 on the CPU.
+
+    Raises
+    ------
+    BundleError
+        Code ``no_decoder`` if the bundle has none.
+    """
+    adapter = bundle.config.adapters.get("segmentation")
+    if adapter is None:
+        raise BundleError("This model has no segmentation decoder: it draws no masks.", code="no_decoder")
+    decoder = PatchConvDecoder(
+        embed_dim=bundle.config.vision.embed_dim, classes=len(adapter.classes) + 1, width=adapter.width
+    )
+    _fit(decoder, _read(bundle.file(adapter.file)), adapter.file)
+    return decoder.eval().requires_grad_(False)
