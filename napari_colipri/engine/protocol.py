@@ -125,8 +125,19 @@ class Configure:
 
 @dataclass(frozen=True, eq=False)
 class HoldVolume:
-    """Which volume requests are about from now on (None: none). The source's path stays behind."""
+    """Which volume requests are about from now on (None: none). The source's path stays behind.
 
+    Attributes
+    ----------
+    serial
+        Growing number that :class:`Holding` gives back.
+    hu
+        Voxels, indexed [i, j, k].
+    affine, geometry, source, passport, fingerprint
+        As in :class:`~napari_colipri.ct.volume.CTVolume`.
+    """
+
+    serial: int
     hu: ArrayRef | None = None
     affine: Affine | None = None
     geometry: Geometry | None = None
@@ -273,9 +284,9 @@ class Broke:
 
 @dataclass(frozen=True)
 class Holding:
-    """The worker looks into this block now and has let go of the ones before."""
+    """The worker has followed the :class:`HoldVolume` of this number and let go of every volume before it."""
 
-    block: str | None
+    serial: int
 
 
 # ----------------------------------------------------------------------------------- client to its owner: events

@@ -14,6 +14,7 @@ above guarantees that, and so the attaching side must not unregister. From 3.13 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import sys
@@ -72,6 +73,7 @@ class Block:
     """
 
     def __init__(self, nbytes: int) -> None:
+        self._named = True
         try:
             self._memory: SharedMemory | None = SharedMemory(create=True, size=max(1, nbytes))
             self.name: str = self._memory.name
@@ -91,15 +93,22 @@ class Block:
         return _bytes_of(self._memory)
 
     def release(self) -> None:
-        """Remove the block; further calls do nothing."""
-        memory, self._memory = getattr(self, "_memory", None), None
+        """Remove the block; further calls do nothing.
+
+        Raises
+        ------
+        BufferError
+            If a view of it is still alive. Its name is gone all the same, and a later call frees the rest.
+        """
+        memory: SharedMemory | None = getattr(self, "_memory", None)
         if memory is None:
             return
-        # First the name, so that nothing is left even where a view keeps the mapping alive a little longer.
-        with contextlib.suppress(FileNotFoundError):
-            memory.unlink()
-        with contextlib.suppress(BufferError):
-            memory.close()
+        if self._named:
+            self._named = False
+            with contextlib.suppress(FileNotFoundError):
+                memory.unlink()
+        memory.close()
+        self._memory = None
 
 
 def _reserve(name: str, nbytes: int) -> None:
@@ -119,7 +128,12 @@ def _attach(name: str) -> SharedMemory:
 
 
 def _bytes_of(memory: SharedMemory) -> npt.NDArray[np.uint8]:
-    return np.ndarray((memory.size,), dtype=np.uint8, buffer=memory.buf)
+    buffer = memory.buf
+    if buffer is None:
+        raise ValueError("the memory is closed")
+    # frombuffer keeps an export of the buffer for as long as any view lives, so that closing under it raises
+    # BufferError; np.ndarray(buffer=...) does not, and such a view would point into nothing.
+    return np.frombuffer(buffer, dtype=np.uint8)
 
 
 def share_array(array: npt.NDArray[Any], stop: Callable[[], bool] = lambda: False) -> tuple[Block, ArrayRef]:
@@ -151,11 +165,13 @@ def share_array(array: npt.NDArray[Any], stop: Callable[[], bool] = lambda: Fals
     target = block.view()[: array.nbytes].view(array.dtype).reshape(source.shape)
     for plane in range(source.shape[0]):
         if stop():
-            del target
-            block.release()
-            raise Cancelled
+            break
         target[plane] = source[plane]
-    return block, ArrayRef(block.name, ref_shape, array.dtype.str, axes)
+    else:
+        return block, ArrayRef(block.name, ref_shape, array.dtype.str, axes)
+    del target
+    block.release()
+    raise Cancelled
 
 
 class AttachedArray:
@@ -175,7 +191,9 @@ class AttachedArray:
     def __init__(self, ref: ArrayRef) -> None:
         self._memory = _attach(ref.block)
         in_memory = tuple(ref.shape[axis] for axis in ref.axes)
-        stored: npt.NDArray[Any] = np.ndarray(in_memory, dtype=np.dtype(ref.dtype), buffer=self._memory.buf)
+        dtype = np.dtype(ref.dtype)
+        nbytes = dtype.itemsize * math.prod(ref.shape)
+        stored = _bytes_of(self._memory)[:nbytes].view(dtype).reshape(in_memory)
         inverse = tuple(int(axis) for axis in np.argsort(ref.axes))
         stored.flags.writeable = False
         self.array: npt.NDArray[Any] | None = stored.transpose(inverse)
