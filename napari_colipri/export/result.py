@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,12 +11,13 @@ from typing import Any
 
 from napari_colipri import RESEARCH_USE_ONLY, __version__
 from napari_colipri.ct.passport import Passport
+from napari_colipri.ct.patient import patient_key
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine.types import Findings, HeatMap, Segmentation
 from napari_colipri.library.search import SimilarCases
 from napari_colipri.report.types import Draft
 
-__all__ = ["AnalysisResult", "RunRecord", "versions"]
+__all__ = ["AnalysisResult", "RunRecord", "path_hash", "versions"]
 
 _PACKAGES = (
     "numpy",
@@ -39,6 +41,15 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return out
+
+
+def path_hash(path: str | os.PathLike[str]) -> str:
+    """Return a keyed hash of a path under this installation's secret, or "" where there is no secret.
+
+    A path may carry a patient's name: with this, a record tells two files apart without naming either.
+    """
+    # The keyed hash of the patient guard, with "path" where that has the issuer: the two can never be equal.
+    return patient_key(os.path.abspath(path), "path") or ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from napari_colipri.ct.geometry import index_to_ras
 from napari_colipri.ct.passport import Passport
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine.types import Segmentation, SegmentationClass
@@ -138,4 +139,4 @@ def _centre_r(mask: np.ndarray[Any, np.dtype[np.bool_]], volume: CTVolume) -> fl
     index = np.argwhere(mask)
     if not len(index):
         return None
-    return float(volume.affine[0, :3] @ (index.mean(axis=0) * _STRIDE) + volume.affine[0, 3])
+    return float(index_to_ras(volume, index.mean(axis=0) * _STRIDE)[0])

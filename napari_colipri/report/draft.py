@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_colipri import RESEARCH_USE_ONLY
+from napari_colipri.ct.geometry import ras_to_index
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine.types import Finding, Findings, HeatMap, Segmentation
 from napari_colipri.library.search import SimilarCases
@@ -120,7 +121,7 @@ def _by_organ(
     for organ, items in groups.items():
         out.append((f"Findings: {organ.lower()}", _organ(items, segmentation, volume, peaks)))
     answers = [_present(item, segmentation, volume, peaks) for item in own if item.probability is not None]
-    answers += [_silent(item) for item in own if item.probability is None]
+    answers += _silent(own)
     out.append(("The reader's questions", answers))
     return out
 
@@ -135,8 +136,7 @@ def _organ(
     absent = [item for item in answered if item not in present]
     if absent:
         sentences.append(_absent(absent))
-    sentences += [_silent(item) for item in items if item.probability is None]
-    return sentences
+    return sentences + _silent(items)
 
 
 def _present(item: Finding, segmentation: Segmentation | None, volume: CTVolume, peaks: dict[str, HeatMap]) -> Parts:
@@ -175,9 +175,17 @@ def _absent(items: Sequence[Finding]) -> Parts:
     return text, "findings", tuple(_proof(item) for item in items), ()
 
 
-def _silent(item: Finding) -> Parts:
-    why = (item.note or "this bundle cannot detect it").rstrip(".")
-    return f"{item.name}: not assessed, {why[:1].lower()}{why[1:]}.", "findings", (_proof(item),), ()
+def _silent(items: Sequence[Finding]) -> list[Parts]:
+    """One sentence for all that have no number for the same reason."""
+    by_reason: dict[str, list[Finding]] = {}
+    for item in items:
+        if item.probability is None:
+            by_reason.setdefault((item.note or "this bundle cannot detect it").rstrip("."), []).append(item)
+    out: list[Parts] = []
+    for why, group in by_reason.items():
+        names = _listed([item.name.lower() for item in group], last="and")
+        out.append((f"Not assessed: {names} ({why}).", "findings", tuple(_proof(item) for item in group), ()))
+    return out
 
 
 def _proof(item: Finding) -> dict[str, Any]:
@@ -202,10 +210,9 @@ def _listed(words: Sequence[str], last: str = "or") -> str:
 
 def _where(heat_map: HeatMap, segmentation: Segmentation | None, volume: CTVolume) -> str:
     """Name the structure under the peak, if one was segmented there."""
-    # With uneven slices the affine places no voxel, so no structure can be looked up by it.
-    if segmentation is None or volume.geometry.slice_positions_mm is not None:
+    if segmentation is None:
         return ""
-    index = np.rint(np.linalg.inv(volume.affine) @ [*heat_map.peak_mm, 1.0])[:3].astype(int)
+    index = np.rint(ras_to_index(volume, np.asarray(heat_map.peak_mm))).astype(int)
     if (index < 0).any() or (index >= segmentation.labels.shape).any():
         return ""
     label = int(segmentation.labels[tuple(index)])

@@ -73,13 +73,13 @@ def test_absent_findings_are_summed_up_and_unassessed_ones_named(made: Draft) ->
     lungs = texts(made, "Findings: lungs")
     assert lungs[1].startswith("The model does not suggest emphysema, atelectasis, a lung opacity")
     assert "0.07 to 0.17 (uncalibrated)" in lungs[1]
-    assert texts(made, "Findings: airways")[-1] == "Bronchiectasis: not assessed, this bundle cannot detect it."
+    assert texts(made, "Findings: airways")[-1] == "Not assessed: bronchiectasis (this bundle cannot detect it)."
 
 
 def test_the_readers_questions_are_answered_apart(made: Draft) -> None:
     assert texts(made, "The reader's questions") == [
         "“rib fracture”: not suggested; model probability 0.40 (uncalibrated).",
-        "zxqv: not assessed, this model does not know these words.",
+        "Not assessed: zxqv (this model does not know these words).",
     ]
     assert not any("fracture" in text for text in texts(made, "Impression"))
 
