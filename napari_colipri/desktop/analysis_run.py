@@ -1,0 +1,296 @@
+"""One study's questions to the engine, in order, and the answers as they come. Main thread; heavy parts in jobs.
+
+Analyse gives an encoding, findings and masks; the nearest cases are searched and masks are brought to the display grid
+in threads; then the places of suggested findings are asked for, and the draft is made of all of it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QObject, Signal
+
+from napari_colipri.desktop.engine_bridge import EngineBridge
+from napari_colipri.desktop.exporting import RunFacts
+from napari_colipri.desktop.heat import HeatOnDisplay, heat_on_display
+from napari_colipri.desktop.jobs import Jobs
+from napari_colipri.engine.protocol import Absent
+from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
+from napari_colipri.errors import Cancelled, ColipriError, LibraryError
+from napari_colipri.report.draft import PRESENT_FROM
+from napari_colipri.report.draft import draft as make_draft
+
+if TYPE_CHECKING:
+    from napari_colipri.desktop.loading import LoadedStudy
+    from napari_colipri.library.search import SimilarCases
+    from napari_colipri.progress import CancelToken, Progress
+    from napari_colipri.report.types import Draft
+
+__all__ = ["AnalysisRun", "Results"]
+
+#: Share of the bar that the engine's own request takes.
+_ENGINE_SHARE = 0.9
+
+
+@dataclass(eq=False)
+class Results:
+    """What is known about the study so far."""
+
+    encoding: Encoding | None = None
+    findings: Findings | None = None
+    segmentation: Segmentation | None = None
+    absent: Absent | None = None
+    similar: SimilarCases | None = None
+    heat_maps: dict[str, HeatMap] = field(default_factory=dict)
+    draft: Draft | None = None
+
+
+class AnalysisRun(QObject):
+    """Asks about one study at a time; answers of a study or run that was left are dropped by their ids."""
+
+    progressed = Signal(float, str)
+    findings = Signal(object)
+    masks = Signal(object, object)
+    no_masks = Signal(str)
+    similar = Signal(object)
+    no_similar = Signal(str)
+    heat = Signal(object, object)
+    no_heat = Signal(str)
+    drafted = Signal(object)
+    finished = Signal()
+    failed = Signal(object)
+
+    def __init__(self, bridge: EngineBridge, jobs: Jobs, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._bridge, self._jobs = bridge, jobs
+        self._study: LoadedStudy | None = None
+        self._analysis: int | None = None
+        self._questions: dict[int, str] = {}
+        self._places: dict[int, str] = {}
+        self._threads: set[int] = set()
+        self._drawings: set[int] = set()
+        self._engine_done = False
+        self._prompts: list[str] = []
+        self._clock = 0.0
+        self.results = Results()
+        bridge.progressed.connect(self._on_progress)
+        bridge.answered.connect(self._on_answer)
+        bridge.done.connect(self._on_done)
+        bridge.failed.connect(self._on_failed)
+
+    @property
+    def running(self) -> bool:
+        """Whether an analysis is under way."""
+        return self._analysis is not None or bool(self._places) or bool(self._threads)
+
+    def look_at(self, study: LoadedStudy | None) -> None:
+        """Turn to another study (or none): what was asked about the one before is given up."""
+        self.stop()
+        self._study = study
+        self._prompts.clear()
+        self.results = Results()
+        self._bridge.put(None if study is None else study.volume)
+
+    def start(self) -> None:
+        """Analyse the study from the beginning."""
+        self.stop()
+        self.results = Results()
+        self._engine_done = False
+        self._clock = time.monotonic()
+        self._analysis = self._bridge.submit("analyse", prompts=tuple(self._prompts))
+
+    def stop(self) -> None:
+        """Give up everything that is under way; no signal about it follows."""
+        asked = [*self._questions, *self._places]
+        if self._analysis is not None:
+            asked.append(self._analysis)
+        self._analysis = None
+        self._questions.clear()
+        self._places.clear()
+        for number in asked:
+            self._bridge.cancel(number)
+        for thread in (*self._threads, *self._drawings):
+            self._jobs.cancel(thread)
+        self._threads.clear()
+        self._drawings.clear()
+
+    def forget(self) -> None:
+        """Hold nothing about any study any more."""
+        self._study = None
+        self.results = Results()
+
+    def facts(self, device: str) -> RunFacts:
+        """Return what the record of the last analysis needs beside its results."""
+        finished = datetime.now(UTC)
+        seconds = time.monotonic() - self._clock
+        started = finished - timedelta(seconds=seconds)
+        return RunFacts(tuple(self._prompts), device, _stamp(started), _stamp(finished), seconds)
+
+    def localise(self, text: str) -> None:
+        """Ask where the model responds to a finding or prompt; ``heat`` follows."""
+        known = self.results.heat_maps.get(text)
+        if known is not None:
+            self._draw(known)
+            return
+        self._questions[self._bridge.submit("localise", text=text)] = "heat"
+
+    def ask(self, prompt: str) -> None:
+        """Add a finding in the user's own words; ``findings`` follows."""
+        if prompt not in self._prompts:
+            self._prompts.append(prompt)
+        self._questions[self._bridge.submit("findings", prompts=tuple(self._prompts))] = "findings"
+
+    # ---------------------------------------------------------------------------------------------- answers
+
+    def _on_progress(self, request: int, fraction: float, text: str) -> None:
+        if request == self._analysis:
+            self.progressed.emit(_ENGINE_SHARE * fraction, text)
+
+    def _on_answer(self, request: int, value: Any) -> None:
+        if request == self._analysis:
+            self._take(value)
+        elif request in self._places and isinstance(value, HeatMap):
+            self.results.heat_maps[self._places[request]] = value
+        elif request in self._questions:
+            if isinstance(value, HeatMap):
+                self.results.heat_maps[value.text] = value
+                self._draw(value)
+            elif isinstance(value, Findings):
+                self.results.findings = value
+                self.findings.emit(value)
+
+    def _take(self, value: Any) -> None:
+        results = self.results
+        if isinstance(value, Encoding):
+            results.encoding = value
+            self._search(value)
+        elif isinstance(value, Findings):
+            results.findings = value
+            self.findings.emit(value)
+        elif isinstance(value, Segmentation):
+            results.segmentation = value
+            self._place_masks(value)
+        elif isinstance(value, Absent):
+            results.absent = value
+            self.no_masks.emit(value.message)
+
+    def _on_done(self, request: int) -> None:
+        self._questions.pop(request, None)
+        if request in self._places:
+            del self._places[request]
+            self._finish_if_complete()
+        elif request == self._analysis:
+            self._analysis = None
+            self._engine_done = True
+            self._ask_places()
+            self._finish_if_complete()
+
+    def _on_failed(self, request: int, error: ColipriError) -> None:
+        if request == self._analysis:
+            self.stop()
+            self.failed.emit(error)
+        elif request in self._places:
+            # A place that cannot be told is left out of the draft; the probability stands without it.
+            del self._places[request]
+            self._finish_if_complete()
+        elif request in self._questions:
+            del self._questions[request]
+            if not isinstance(error, Cancelled):
+                self.no_heat.emit(error.message)
+
+    def _ask_places(self) -> None:
+        found = self.results.findings
+        for item in () if found is None else found.items:
+            if item.probability is not None and item.probability >= PRESENT_FROM:
+                self._places[self._bridge.submit("localise", text=item.name)] = item.name
+        if self._places:
+            self.progressed.emit(_ENGINE_SHARE + 0.04, "Finding places")
+
+    def _finish_if_complete(self) -> None:
+        if not self._engine_done or self.running or self._study is None:
+            return
+        self._engine_done = False
+        results, volume = self.results, self._study.volume
+        if results.findings is not None:
+            results.draft = make_draft(
+                results.findings,
+                results.segmentation,
+                results.similar,
+                volume,
+                heat_maps=tuple(results.heat_maps.values()),
+            )
+            self.drafted.emit(results.draft)
+        self.finished.emit()
+
+    # ---------------------------------------------------------------------------------------------- threads
+
+    def _thread(self, work: Any, done: Any, failed: Any) -> None:
+        numbers: list[int] = []
+
+        def after(then: Any, value: Any) -> None:
+            self._threads.discard(numbers[0])
+            then(value)
+            self._finish_if_complete()
+
+        numbers.append(
+            self._jobs.start(work, done=lambda value: after(done, value), failed=lambda error: after(failed, error))
+        )
+        self._threads.add(numbers[0])
+
+    def _search(self, encoding: Encoding) -> None:
+        key = None if self._study is None else self._study.volume.source.patient_key
+
+        def search(_progress: Progress, _cancel: CancelToken) -> SimilarCases:
+            from napari_colipri.library.search import open_library
+
+            return open_library().search(encoding, 5, patient_key=key)
+
+        def found(cases: SimilarCases) -> None:
+            self.results.similar = cases
+            self.similar.emit(cases)
+
+        def none(error: BaseException) -> None:
+            known = isinstance(error, LibraryError)
+            self.no_similar.emit(error.message if known else "The case library could not be searched.")  # type: ignore[attr-defined]
+
+        self._thread(search, found, none)
+
+    def _place_masks(self, segmentation: Segmentation) -> None:
+        if self._study is None:
+            return
+        display = self._study.display
+
+        def place(_progress: Progress, cancel: CancelToken) -> npt.NDArray[np.uint8]:
+            # A copy of its own: painting on the layer must not change the engine's result.
+            shown = display.source_labels_to_display(segmentation.labels, cancel=cancel)
+            return np.array(shown, dtype=np.uint8, order="C", copy=True)
+
+        self._thread(
+            place,
+            lambda labels: self.masks.emit(labels, segmentation),
+            lambda _error: self.no_masks.emit("The masks could not be brought to the display grid."),
+        )
+
+    def _draw(self, heat: HeatMap) -> None:
+        if self._study is None:
+            return
+        display = self._study.display
+
+        def draw(_progress: Progress, _cancel: CancelToken) -> HeatOnDisplay:
+            return heat_on_display(heat, display)
+
+        number = self._jobs.start(
+            draw,
+            done=lambda drawn: self.heat.emit(heat, drawn),
+            failed=lambda _error: self.no_heat.emit("The heat map could not be drawn."),
+        )
+        self._drawings.add(number)
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

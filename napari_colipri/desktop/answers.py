@@ -1,0 +1,125 @@
+"""Answers on their way to panels and canvas, and the user's questions on their way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from napari_colipri.desktop.analysis_run import AnalysisRun
+from napari_colipri.desktop.desk import Desk
+from napari_colipri.desktop.exporting import Exporter
+from napari_colipri.desktop.panels.tabs import Tabs
+from napari_colipri.desktop.screen import Screen
+from napari_colipri.errors import ColipriError
+
+if TYPE_CHECKING:
+    from napari_colipri.desktop.heat import HeatOnDisplay
+    from napari_colipri.desktop.loading import LoadedStudy
+    from napari_colipri.engine.types import Findings, HeatMap
+
+__all__ = ["Answers", "where_sentence"]
+
+
+class Answers:
+    """Joins run, tabs, canvas and files for the study on screen; it makes no decision about state."""
+
+    def __init__(self, run: AnalysisRun, tabs: Tabs, screen: Screen, desk: Desk, exporter: Exporter) -> None:
+        self._run, self._tabs, self._screen = run, tabs, screen
+        self._desk, self._exporter = desk, exporter
+        self._study: LoadedStudy | None = None
+
+    def signals(self) -> list[tuple[Any, Callable[..., Any]]]:
+        """Return the connections that the dock makes and undoes."""
+        run, tabs = self._run, self._tabs
+        return [
+            (run.findings, self._on_findings),
+            (run.masks, self._on_masks),
+            (run.no_masks, tabs.masks.show_absence),
+            (run.similar, tabs.similar.show_cases),
+            (run.no_similar, tabs.similar.show_absence),
+            (run.heat, self._on_heat),
+            (run.no_heat, tabs.findings.say_where),
+            (run.drafted, self._desk.show),
+            (tabs.findings.chosen, self.show_finding),
+            (tabs.findings.prompt, self._on_prompt),
+            (tabs.masks.visibility, self._on_visibility),
+            (tabs.report.evidence_wanted, self._on_evidence),
+            (tabs.report.export_report, self._exporter.export_report),
+            (tabs.report.export_all, self._exporter.export_all),
+        ]
+
+    def turn_to(self, study: LoadedStudy | None) -> None:
+        """Empty every page and show another study's passport and saved draft."""
+        self._study = study
+        self._tabs.clear()
+        self._exporter.close()
+        self._run.look_at(study)
+        self._desk.turn_to(None if study is None else study.volume.fingerprint)
+        if study is not None:
+            self._tabs.study.show_passport(study.volume.passport, note=study.display.note)
+            self._tabs.show_page("Study")
+
+    def complete(self, device: str) -> None:
+        """Make everything exportable: the analysis is done."""
+        self._exporter.offer(self._study, self._run.results, self._run.facts(device))
+
+    def close(self) -> None:
+        """Hold no study any more."""
+        self._study = None
+        self._run.forget()
+        self._exporter.close()
+
+    def show_finding(self, name: str) -> None:
+        """Show where the model responded to a finding, and go there."""
+        known = self._screen.show_again(name)
+        if known is not None:
+            self._tabs.findings.say_where(where_sentence(known, self._knows_sides()))
+            return
+        self._tabs.findings.say_where(f"Looking for “{name}”…")
+        self._ask(self._run.localise, name)
+
+    def _on_findings(self, findings: Findings) -> None:
+        self._tabs.findings.show_findings(findings)
+        if self._tabs.page() == "Study":
+            self._tabs.show_page("Findings")
+
+    def _on_masks(self, labels: Any, segmentation: Any) -> None:
+        if self._study is not None:
+            self._screen.show_masks(labels, segmentation, self._study.volume.fingerprint)
+            self._exporter.watch_masks(self._screen.masks)
+            self._tabs.masks.show_segmentation(segmentation)
+
+    def _on_visibility(self, _label: int, _shown: bool) -> None:
+        self._screen.hide_classes(self._tabs.masks.hidden())
+
+    def _on_evidence(self, name: str) -> None:
+        self._tabs.findings.select(name)
+        self.show_finding(name)
+
+    def _on_prompt(self, text: str) -> None:
+        self._tabs.findings.say_where(f"Asking about “{text}”…")
+        self._ask(self._run.ask, text)
+
+    def _ask(self, act: Callable[[str], None], text: str) -> None:
+        try:
+            act(text)
+        except ColipriError as error:
+            self._tabs.findings.say_where(error.message)
+
+    def _on_heat(self, heat: HeatMap, on_display: HeatOnDisplay) -> None:
+        if self._study is not None:
+            self._screen.show_heat(heat, on_display, self._study.volume.fingerprint)
+            self._tabs.findings.say_where(where_sentence(heat, self._knows_sides()))
+
+    def _knows_sides(self) -> bool:
+        return self._study is not None and self._study.volume.geometry.orientation_known
+
+
+def where_sentence(heat: HeatMap, sides_known: bool) -> str:
+    """Return where a heat map peaks, RAS mm with letters only where sides are known, and what it is not."""
+    letters = [pair[value < 0] for value, pair in zip(heat.peak_mm, ("RL", "AP", "SI"), strict=True)]
+    if sides_known:
+        place = ", ".join(f"{letter} {abs(value):.0f}" for letter, value in zip(letters, heat.peak_mm, strict=True))
+    else:
+        place = ", ".join(f"{value:.0f}".replace("-", "\N{MINUS SIGN}") for value in heat.peak_mm)
+    return f"{heat.text}: peak at {place} mm. This is where the model responded, not a segmentation."

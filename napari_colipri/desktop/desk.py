@@ -1,0 +1,78 @@
+"""The report's life in the dock: shown, edited, saved at each pause, restored after a crash."""
+
+from __future__ import annotations
+
+from napari_colipri.desktop.drafts import SavedDraft, load_draft, save_draft
+from napari_colipri.desktop.panels.report import ReportPanel
+from napari_colipri.desktop.reporting import draft_text, evidence_words, fixed_words, sentence_of, with_text
+from napari_colipri.report.types import Draft
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """Joins the report panel and the files of edited drafts.
+
+    Parameters
+    ----------
+    panel
+        Where the draft is edited.
+    """
+
+    def __init__(self, panel: ReportPanel) -> None:
+        self._panel = panel
+        self._fingerprint: str | None = None
+        self._draft: Draft | None = None
+        panel.edited.connect(self._on_edited)
+        panel.line_chosen.connect(self._on_line)
+
+    @property
+    def has_draft(self) -> bool:
+        """Whether there is a draft to export."""
+        return self._draft is not None
+
+    def current(self) -> Draft | None:
+        """Return the draft as it is edited now."""
+        return None if self._draft is None else with_text(self._draft, self._panel.text())
+
+    def turn_to(self, fingerprint: str | None) -> None:
+        """Save what is open and turn to another study; an edited draft of it is shown again."""
+        self._panel.flush()
+        self._fingerprint = fingerprint
+        self._draft = None
+        saved = None if fingerprint is None else load_draft(fingerprint)
+        if saved is None:
+            self._panel.show_text(None)
+            return
+        self._draft = saved.draft
+        self._panel.show_text(saved.text, saved="Your edited draft, restored", generated=fixed_words(saved.draft))
+
+    def show(self, draft: Draft) -> None:
+        """Show a new draft; where an earlier one was edited, the edit is put over it and one *Undo* takes it back."""
+        self._panel.flush()
+        saved = None if self._fingerprint is None else load_draft(self._fingerprint)
+        self._draft = draft
+        fresh = draft_text(draft)
+        self._panel.show_text(fresh, generated=fixed_words(draft))
+        if saved is not None and saved.text != draft_text(saved.draft) and saved.text != fresh:
+            self._panel.replace_text(saved.text)
+            self._panel.flush()
+            self._panel.say_saved("Your edits kept; Undo shows the new draft")
+
+    def save(self) -> None:
+        """Write an edit that still waits for the pause in typing."""
+        self._panel.flush()
+
+    def _on_edited(self, text: str) -> None:
+        if self._draft is None or self._fingerprint is None:
+            return
+        try:
+            save_draft(self._fingerprint, SavedDraft(self._draft, text))
+        except OSError:
+            self._panel.say_saved("Not saved: the disk refuses. Export the report.")
+            return
+        self._panel.say_saved("Saved")
+
+    def _on_line(self, line: str) -> None:
+        sentence = None if self._draft is None else sentence_of(self._draft, line)
+        self._panel.show_evidence(*(("", "") if sentence is None else evidence_words(sentence)))

@@ -1,0 +1,116 @@
+"""The engine as Qt signals: events arrive on the client's thread and leave on the main thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_colipri.ct.volume import CTVolume
+from napari_colipri.engine import protocol
+from napari_colipri.errors import ColipriError
+
+__all__ = ["Client", "ClientFactory", "EngineBridge"]
+
+
+class Client(Protocol):
+    """What the desktop uses of :class:`~napari_colipri.engine.client.EngineClient`; every method returns at once."""
+
+    def start(self, bundle: object = None, device: str = "auto", precision: str = "auto") -> int: ...  # noqa: D102
+    def put(self, volume: CTVolume | None) -> None: ...  # noqa: D102
+    def submit(self, kind: str, **values: Any) -> int: ...  # noqa: D102
+    def cancel(self, request: int) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+ClientFactory: TypeAlias = Callable[[Callable[[protocol.Event], None]], Client]
+
+
+class EngineBridge(QObject):
+    """Owns one engine client.
+
+    Parameters
+    ----------
+    factory
+        Makes the client from the callback that takes its events; None for the real one.
+    """
+
+    loaded = Signal(str)
+    progressed = Signal(int, float, str)
+    answered = Signal(int, object)
+    done = Signal(int)
+    failed = Signal(int, object)
+    died = Signal(str)
+
+    _event = Signal(object)
+
+    def __init__(self, factory: ClientFactory | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._factory = factory
+        self._client: Client | None = None
+        self._closed = False
+        self._event.connect(self._on_event)
+
+    def start(self, bundle: object, device: str = "auto") -> int:
+        """Choose a model and start the engine's process; ``loaded`` follows."""
+        return self._engine().start(bundle, device)
+
+    def put(self, volume: CTVolume | None) -> None:
+        """Say which volume questions are about."""
+        if volume is not None or self._client is not None:
+            self._engine().put(volume)
+
+    def submit(self, kind: str, **values: Any) -> int:
+        """Ask something; return the id that the signals will carry."""
+        return self._engine().submit(kind, **values)
+
+    def cancel(self, request: int) -> None:
+        """Give a request up."""
+        if self._client is not None:
+            self._client.cancel(request)
+
+    def close(self) -> None:
+        """End the engine's process; no signal comes after this."""
+        self._closed = True
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _engine(self) -> Client:
+        if self._closed:
+            raise ColipriError("The engine has been closed.", code="closed")
+        if self._client is None:
+            factory = self._factory
+            if factory is None:
+                from napari_colipri.engine.client import EngineClient
+
+                factory = EngineClient
+            self._client = factory(self._receive)
+        return self._client
+
+    def _receive(self, event: protocol.Event) -> None:
+        """Hand an event from the client's thread over to the main thread."""
+        try:
+            self._event.emit(event)
+        except RuntimeError:
+            return  # the window is being closed: the Qt object is gone, and so is everybody who waited
+
+    def _on_event(self, event: protocol.Event) -> None:
+        if self._closed:
+            return
+        match event:
+            case protocol.Loaded():
+                self.loaded.emit(event.description)
+            case protocol.Progressed():
+                self.progressed.emit(event.request, event.fraction, event.text)
+            case protocol.Answered():
+                self.answered.emit(event.request, event.value)
+            case protocol.Done():
+                self.done.emit(event.request)
+            case protocol.Failed():
+                self.failed.emit(event.request, event.error)
+            case protocol.Died():
+                self.died.emit(event.error.message)
+            case protocol.Unloaded():
+                return

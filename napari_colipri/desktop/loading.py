@@ -1,0 +1,86 @@
+"""Reading a study off the main thread: volume, display copy and fingerprint in one go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_colipri.errors import ColipriError, StudyRefused
+from napari_colipri.progress import CancelToken, Progress
+
+if TYPE_CHECKING:
+    from napari_colipri.ct.display import DisplayVolume
+    from napari_colipri.ct.volume import CTVolume
+
+__all__ = ["LoadedStudy", "advice_for", "load_study", "sentence_for", "study_name"]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedStudy:
+    """A study that is ready to be shown."""
+
+    volume: CTVolume
+    display: DisplayVolume
+    name: str
+
+
+def study_name(path: str | Path) -> str:
+    """Return what the layer list and the dock call a study: its file's or folder's name without the format's ending."""
+    name = Path(path).name or str(path)
+    for ending in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm"):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def load_study(path: str | Path, progress: Progress, cancel: CancelToken) -> LoadedStudy:
+    """Read a study and prepare its display copy.
+
+    Raises
+    ------
+    StudyRefused
+        With the reason's sentence.
+    Cancelled
+        If ``cancel`` was set.
+    """
+    from napari_colipri.ct.display import to_display
+    from napari_colipri.ct.open import open_volume
+
+    volume = open_volume(path, progress=lambda fraction, text: progress(0.85 * fraction, text), cancel=cancel)
+    cancel.check()
+    progress(0.88, "Preparing the planes")
+    display = to_display(volume)
+    cancel.check()
+    progress(0.95, "Fingerprint")
+    _ = volume.fingerprint  # computed here once, so that the main thread never waits for it
+    progress(1.0, "Ready")
+    return LoadedStudy(volume, display, study_name(path))
+
+
+def sentence_for(error: BaseException) -> str:
+    """Return what went wrong, in one sentence without a traceback or a path."""
+    if isinstance(error, ColipriError):
+        return error.message
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this study."
+    return f"The study could not be read ({type(error).__name__})."
+
+
+def advice_for(error: BaseException) -> str:
+    """Return what to do about an error that stopped a study from opening or an analysis from finishing."""
+    code = error.code if isinstance(error, ColipriError) else ""
+    if isinstance(error, StudyRefused):
+        return {
+            "unsupported_syntax": "Install the codec it names, or export the series uncompressed.",
+            "truncated": "Copy or export the study again.",
+            "localizer": "Choose the folder of the axial series.",
+            "not_ct": "This viewer is for CT.",
+        }.get(code, "Choose another file or folder.")
+    if code == "out_of_memory":
+        return "Close other programs, or choose the CPU as device."
+    if code in ("shared_memory", "disk_full"):
+        return "Make room, then try again."
+    if isinstance(error, (OSError, MemoryError)):
+        return "Check the disk and the memory of this computer, then try again."
+    return "Try again; `napari-colipri doctor` shows what works on this computer."

@@ -1,0 +1,86 @@
+"""Which model the dock uses, and the line that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from napari_colipri.desktop.engine_bridge import EngineBridge
+from napari_colipri.desktop.jobs import Jobs
+from napari_colipri.errors import ColipriError
+
+if TYPE_CHECKING:
+    from napari_colipri.engine.bundle import Bundle
+    from napari_colipri.progress import CancelToken, Progress
+
+__all__ = ["ModelChoice", "model_line"]
+
+
+def model_line(title: str, notes: tuple[str, ...], running_on: str) -> str:
+    """Return ``title · notes · running on CPU, float32``."""
+    return " · ".join([title, *notes, f"running on {running_on}" if running_on else "engine not started"])
+
+
+class ModelChoice:
+    """Opens (and so verifies) a bundle in a thread, then starts the engine with it.
+
+    Parameters
+    ----------
+    say
+        Called with the line about model and device whenever it changes.
+    """
+
+    def __init__(self, bridge: EngineBridge, jobs: Jobs, say: Callable[[str], None]) -> None:
+        self._bridge, self._jobs, self._say = bridge, jobs, say
+        self._name: str | None = None
+        self.running_on = ""
+        self._starting = False
+        self.bundle: Bundle | None = None
+        self.problem: ColipriError | None = None
+        bridge.loaded.connect(self._on_loaded)
+
+    def verify(self) -> None:
+        """Open the bundle and say what it is; the engine starts when a study needs it."""
+        name = self._name
+
+        def work(_progress: Progress, _cancel: CancelToken) -> Bundle:
+            from napari_colipri.engine.bundle import open_bundle
+
+            return open_bundle(name)
+
+        self._say("Checking the model…")
+        self._jobs.start(work, done=self._on_open, failed=self._on_problem)
+
+    def start_engine(self) -> None:
+        """Start the engine's process, unless it runs or starts already."""
+        if self.bundle is not None and not self._starting:
+            self._starting = True
+            self._bridge.start(self.bundle)
+        else:
+            self._wanted = True
+
+    def engine_ended(self) -> None:
+        """Remember that the process is gone."""
+        self._starting, self.running_on = False, ""
+        self._show()
+
+    _wanted = False
+
+    def _on_open(self, bundle: Bundle) -> None:
+        self.bundle, self.problem = bundle, None
+        self._show()
+        if self._wanted:
+            self.start_engine()
+
+    def _on_problem(self, error: BaseException) -> None:
+        known = isinstance(error, ColipriError)
+        self.problem = error if known else ColipriError("The model could not be opened.", code="bundle")  # type: ignore[assignment]
+        self._say(f"No model: {self.problem.message}" if self.problem else "")
+
+    def _on_loaded(self, description: str) -> None:
+        self.running_on = description
+        self._show()
+
+    def _show(self) -> None:
+        if self.bundle is not None:
+            self._say(model_line(self.bundle.title, self.bundle.notes, self.running_on))

@@ -1,0 +1,136 @@
+"""Classes of the mask: colour, visibility, volume, mean HU, and whether the structure is cut off."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from napari_colipri.desktop.palette import class_colour_hex
+from napari_colipri.desktop.panels.parts import Note, button, label, row
+from napari_colipri.engine.types import Segmentation, SegmentationClass
+
+__all__ = ["MasksPanel"]
+
+_COLUMNS = ("Class", "Volume ml", "Mean HU", "Border")
+_LABEL = int(Qt.ItemDataRole.UserRole)
+
+
+class MasksPanel(QWidget):
+    """Shows a :class:`Segmentation`'s classes; each can be shown and hidden."""
+
+    visibility = Signal(int, bool)
+    chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 8, 0, 8)
+        layout.setSpacing(8)
+        self.note = Note("No masks yet", "Press Analyse; named classes with volume and mean HU then stand here.")
+        self.table = self._build_table()
+        self.all_button, self.none_button = button("Show all"), button("Hide all")
+        self.all_button.clicked.connect(lambda: self._set_all(True))
+        self.none_button.clicked.connect(lambda: self._set_all(False))
+        self.caption = label("", "caption")
+        layout.addWidget(self.note)
+        layout.addWidget(self.table, 1)
+        buttons = row(self.all_button, self.none_button)
+        buttons.addStretch(1)
+        layout.addLayout(buttons)
+        layout.addWidget(self.caption)
+        layout.addStretch(0)
+        self.show_segmentation(None)
+
+    def _build_table(self) -> QTableWidget:
+        table = QTableWidget(0, len(_COLUMNS))
+        table.setHorizontalHeaderLabels(list(_COLUMNS))
+        table.setShowGrid(False)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        table.verticalHeader().setVisible(False)
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(30)
+        header.setHighlightSections(False)
+        table.itemChanged.connect(self._on_changed)
+        table.cellDoubleClicked.connect(self._on_chosen)
+        return table
+
+    def show_segmentation(self, segmentation: Segmentation | None) -> None:
+        """Fill the table, or show the place where it will stand."""
+        self.table.blockSignals(True)
+        self.table.setRowCount(0)
+        for item in () if segmentation is None else segmentation.classes:
+            self._add(item)
+        self.table.blockSignals(False)
+        there = segmentation is not None
+        self.note.setVisible(not there)
+        for widget in (self.table, self.all_button, self.none_button, self.caption):
+            widget.setVisible(there)
+        notes = () if segmentation is None else segmentation.notes
+        self.caption.setText(
+            " ".join(
+                ("Model output on the study's own voxels. “Touches” means that the structure may be cut off.", *notes)
+            )
+        )
+
+    def show_absence(self, sentence: str) -> None:
+        """Say in the masks' place why there are none."""
+        self.show_segmentation(None)
+        self.note.say("No masks from this model", sentence)
+
+    def hidden(self) -> frozenset[int]:
+        """Return the labels that are switched off."""
+        return frozenset(int(item.data(_LABEL)) for item in self._names() if item.checkState() != Qt.CheckState.Checked)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the table's texts."""
+        return [
+            tuple(self.table.item(line, column).text() for column in range(len(_COLUMNS)))
+            for line in range(self.table.rowCount())
+        ]
+
+    def _names(self) -> list[QTableWidgetItem]:
+        return [self.table.item(line, 0) for line in range(self.table.rowCount())]
+
+    def _add(self, item: SegmentationClass) -> None:
+        line = self.table.rowCount()
+        self.table.insertRow(line)
+        name = QTableWidgetItem(_swatch(item.label), item.display_name)
+        name.setData(_LABEL, item.label)
+        name.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsUserCheckable)
+        name.setCheckState(Qt.CheckState.Checked)
+        name.setToolTip(f"{item.display_name} ({item.name}). The tick shows and hides it; a double click goes there.")
+        self.table.setItem(line, 0, name)
+        hu = "\N{EN DASH}" if item.mean_hu is None else f"{item.mean_hu:.0f}".replace("-", "\N{MINUS SIGN}")
+        cells = (f"{item.volume_ml:,.0f}" if item.volume_ml >= 10 else f"{item.volume_ml:.1f}", hu)
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        for column, text in enumerate(cells, start=1):
+            cell = QTableWidgetItem(text)
+            cell.setTextAlignment(right)
+            self.table.setItem(line, column, cell)
+        border = QTableWidgetItem("touches" if item.touches_border else "")
+        if item.touches_border:
+            border.setToolTip("It touches the border of the volume: its true volume may be larger.")
+        self.table.setItem(line, 3, border)
+
+    def _on_changed(self, item: QTableWidgetItem) -> None:
+        if item.column() == 0:
+            self.visibility.emit(int(item.data(_LABEL)), item.checkState() == Qt.CheckState.Checked)
+
+    def _on_chosen(self, line: int, _column: int) -> None:
+        self.chosen.emit(int(self.table.item(line, 0).data(_LABEL)))
+
+    def _set_all(self, shown: bool) -> None:
+        for item in self._names():
+            item.setCheckState(Qt.CheckState.Checked if shown else Qt.CheckState.Unchecked)
+
+
+def _swatch(label_value: int) -> QIcon:
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(QColor(class_colour_hex(label_value)))
+    return QIcon(pixmap)

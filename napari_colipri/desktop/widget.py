@@ -1,0 +1,333 @@
+"""The dock *COLIPRI*: joins panels, canvas, engine and disk. It opens at once; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QCoreApplication, QSize
+from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from napari_colipri.desktop import state as states
+from napari_colipri.desktop.analysis_run import AnalysisRun
+from napari_colipri.desktop.answers import Answers
+from napari_colipri.desktop.desk import Desk
+from napari_colipri.desktop.engine_bridge import ClientFactory, EngineBridge
+from napari_colipri.desktop.exporting import Exporter
+from napari_colipri.desktop.jobs import Jobs
+from napari_colipri.desktop.loading import LoadedStudy, advice_for, load_study, sentence_for, study_name
+from napari_colipri.desktop.metadata import study_metadata
+from napari_colipri.desktop.model import ModelChoice
+from napari_colipri.desktop.panels.status import StatusPanel
+from napari_colipri.desktop.panels.tabs import Tabs
+from napari_colipri.desktop.panels.view import ViewPanel
+from napari_colipri.desktop.screen import Screen
+from napari_colipri.desktop.state import State
+from napari_colipri.desktop.statusbar import Readout
+from napari_colipri.desktop.theme import palette_of, stylesheet
+from napari_colipri.errors import Cancelled, ColipriError, StudyRefused
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["ColipriWidget"]
+
+_FORMATS = "CT studies (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.zip);;All files (*)"
+
+
+class ColipriWidget(QWidget):
+    """The dock.
+
+    Parameters
+    ----------
+    napari_viewer
+        napari passes it by this name.
+    client_factory
+        Makes the engine's client; None for the real one.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer, client_factory: ClientFactory | None = None) -> None:
+        super().__init__()
+        self.setObjectName("colipri")
+        self.setAcceptDrops(True)
+        self._viewer = napari_viewer
+        self.state = State()
+        self.study: LoadedStudy | None = None
+        self._opening: int | None = None
+        self._after_opening: Callable[[], None] | None = None
+        self._closed = False
+        self._build()
+        self.jobs = Jobs(self)
+        self.bridge = EngineBridge(client_factory, self)
+        self.run = AnalysisRun(self.bridge, self.jobs, self)
+        self.readout = Readout()
+        self.model = ModelChoice(self.bridge, self.jobs, self.status.show_model)
+        self.desk = Desk(self.tabs.report)
+        exporter = self.exporter = Exporter(self, self.tabs.report, self.jobs, self.desk)
+        self.screen = Screen(
+            napari_viewer, on_view=self._on_view, on_readout=self.readout.say, on_study_removed=self._on_study_removed
+        )
+        self.answers = Answers(self.run, self.tabs, self.screen, self.desk, exporter)
+        self._qt_connections, self._napari_connections = self._signals()
+        for signal, slot in (*self._qt_connections, *self._napari_connections):
+            signal.connect(slot)
+        # Closing napari's window deletes this widget without closing it first.
+        self.destroyed.connect(partial(ColipriWidget._release, self))
+        self._on_theme()
+        self._set(self.state)
+        self.model.verify()
+        for layer in reversed(napari_viewer.layers):
+            if self._adopt(layer):
+                break
+
+    # ------------------------------------------------------------------------------------------ public acts
+
+    def open_study(self, path: str | Path, *, then: Callable[[], None] | None = None) -> None:
+        """Read a study in a thread and show it.
+
+        Parameters
+        ----------
+        path
+            File or folder.
+        then
+            Called once it is on screen.
+        """
+        self._leave_run()
+        if self._opening is not None:
+            self.jobs.cancel(self._opening)
+        self._after_opening = then
+        self._set(states.opening(self.state, study_name(path)))
+        self._opening = self.jobs.start(
+            partial(load_study, path), done=self._on_opened, failed=self._on_not_opened, progress=self._on_progress
+        )
+
+    def analyse(self) -> None:
+        """Start an analysis of the study on screen, if it may be analysed."""
+        wanted = states.analysing(self.state)
+        if wanted is self.state:
+            return
+        problem = self.model.problem
+        if problem is not None:
+            self._set(states.failed(self.state, problem.message, "`napari-colipri model add` adds a model."))
+            return
+        self._set(wanted)
+        self.run.start()
+
+    def cancel(self) -> None:
+        """Give up what is under way and go back to where it was started from."""
+        if self._opening is not None:
+            self.jobs.cancel(self._opening)
+            self._opening = None
+            name = "" if self.study is None else self.study.name
+            self._set(states.cancelled(self.state, name))
+            return
+        self.run.stop()
+        self._set(states.cancelled(self.state, self.state.study))
+
+    def restart_engine(self) -> None:
+        """Start the engine's process again; the study and every edit are still here."""
+        self.model.start_engine()
+        self._set(states.restarted(self.state))
+
+    # ---------------------------------------------------------------------------------------------- building
+
+    def _build(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(10, 8, 10, 8)
+        layout.setSpacing(8)
+        self.status, self.view, self.tabs = StatusPanel(), ViewPanel(), Tabs()
+        layout.addWidget(self.status)
+        layout.addWidget(self.view)
+        layout.addWidget(self.tabs, 1)
+        self.setMinimumWidth(340)
+
+    def sizeHint(self) -> QSize:
+        """Fit beside the canvas of a laptop."""
+        return QSize(400, 820)
+
+    def _signals(self) -> tuple[list[tuple[Any, Callable[..., Any]]], list[tuple[Any, Callable[..., Any]]]]:
+        """List every connection, those of Qt and those of napari; :meth:`_cleanup` undoes each."""
+        status, view = self.status, self.view
+        qt: list[tuple[Any, Callable[..., Any]]] = [
+            (status.open_file, self._choose_file),
+            (status.open_folder, self._choose_folder),
+            (status.analyse, self.analyse),
+            (status.cancel, self.cancel),
+            (status.restart, self.restart_engine),
+            (view.plane, self.screen.choose_plane),
+            (view.window_chosen, self.screen.choose_window),
+            (self.run.progressed, self._on_progress),
+            (self.run.finished, self._on_finished),
+            (self.run.failed, self._on_failed),
+            (self.bridge.died, self._on_died),
+            *self.answers.signals(),
+        ]
+        application = QCoreApplication.instance()
+        if application is not None:
+            qt.append((application.aboutToQuit, self._cleanup))
+        napari_events: list[tuple[Any, Callable[..., Any]]] = [
+            (self._viewer.events.theme, self._on_theme),
+            (self._viewer.layers.events.inserted, self._on_layer_inserted),
+        ]
+        return qt, napari_events
+
+    # ------------------------------------------------------------------------------------------------- study
+
+    def _choose_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a CT study", "", _FORMATS)
+        if path:
+            self.open_study(path)
+
+    def _choose_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a folder of DICOM files")
+        if path:
+            self.open_study(path)
+
+    def _on_opened(self, study: LoadedStudy) -> None:
+        self._opening = None
+        with self._viewer.layers.events.inserted.blocker(self._on_layer_inserted):
+            self.screen.show_study(study)
+        self._begin(study)
+
+    def _begin(self, study: LoadedStudy) -> None:
+        self.study = study
+        self._set(states.opened(study.name, study.volume.passport))
+        self.answers.turn_to(study)
+        if self.state.can_analyse:
+            self.model.start_engine()
+        then, self._after_opening = self._after_opening, None
+        if then is not None:
+            then()
+
+    def _on_not_opened(self, error: BaseException) -> None:
+        self._opening = self._after_opening = None
+        if isinstance(error, Cancelled):
+            self._set(states.cancelled(self.state, "" if self.study is None else self.study.name))
+        elif isinstance(error, StudyRefused):
+            self._set(states.refused(self.state, error.message, error.passport, advice_for(error)))
+            if self.study is None:
+                self.tabs.study.show_passport(error.passport)
+        else:
+            self._set(states.failed(self.state, sentence_for(error), advice_for(error)))
+
+    def _on_layer_inserted(self, event: Any) -> None:
+        self._adopt(event.value)
+
+    def _adopt(self, layer: Any) -> bool:
+        """Take over a study that napari's own reader put on the canvas."""
+        metadata = study_metadata(layer)
+        if metadata is None or layer is self.screen.study:
+            return False
+        self._leave_run()
+        self.screen.adopt(layer)
+        self._begin(LoadedStudy(metadata["volume"], metadata["display"], layer.name))
+        return True
+
+    def _on_study_removed(self) -> None:
+        self.study = None
+        self._leave_run()
+        self.answers.turn_to(None)
+        self._set(states.closed() if self._opening is None else states.opening(states.closed(), self.state.study))
+
+    def _leave_run(self) -> None:
+        self.run.stop()
+        self.desk.save()
+
+    # ---------------------------------------------------------------------------------------------- analysis
+
+    def _on_progress(self, fraction: float, text: str) -> None:
+        self._set(states.progressed(self.state, fraction, text))
+
+    def _on_finished(self) -> None:
+        self.answers.complete(self.model.running_on)
+        self._set(states.done(self.state))
+
+    def _on_failed(self, error: ColipriError) -> None:
+        if isinstance(error, Cancelled):
+            self._set(states.cancelled(self.state, self.state.study))
+        elif not self.state.restartable:  # the sentence about a dead engine is on screen already
+            self._set(states.failed(self.state, error.message, advice_for(error)))
+
+    def _on_died(self, sentence: str) -> None:
+        self.model.engine_ended()
+        self._set(states.failed(self.state, sentence, "Your study and your edits are still here.", restartable=True))
+
+    # ------------------------------------------------------------------------------------- look, drop, close
+
+    def _set(self, state: State) -> None:
+        self.state = state
+        self.status.show_state(state)
+        self.view.setEnabled(state.shown)
+        self.tabs.report.all_button.setEnabled(state.analysed)
+
+    def _on_view(self) -> None:
+        image = self.screen.study
+        if image is not None:
+            low, high = image.contrast_limits
+            self.view.show_limits((float(low), float(high)))
+        self.view.show_plane(tuple(self._viewer.dims.order), self._viewer.dims.ndisplay)
+
+    def _on_theme(self, _event: Any = None) -> None:
+        palette = palette_of(self._viewer.theme)
+        self.setStyleSheet(stylesheet(palette))
+        self.tabs.findings.set_palette(palette)
+
+    def showEvent(self, event: Any) -> None:
+        """Find the status bar once the dock is part of a window."""
+        super().showEvent(event)
+        self.readout.place(self)
+
+    def hideEvent(self, event: Any) -> None:
+        """Save what was typed: a window that closes hides its docks first."""
+        self.desk.save()
+        super().hideEvent(event)
+
+    def dragEnterEvent(self, event: Any) -> None:
+        """Take one local file or folder."""
+        if _dropped(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        """Open what was dropped."""
+        path = _dropped(event)
+        if path is not None:
+            event.acceptProposedAction()
+            self.open_study(path)
+
+    def closeEvent(self, event: Any) -> None:
+        """Let go of everything."""
+        self._cleanup()
+        super().closeEvent(event)
+
+    def _cleanup(self) -> None:
+        """Save, undo every connection, end the engine; does nothing the second time."""
+        if self._closed:
+            return
+        self.desk.save()
+        for signal, slot in self._qt_connections:
+            signal.disconnect(slot)
+        self.readout.close()
+        self._release()
+
+    def _release(self, _object: Any = None) -> None:
+        """Let go of what is not Qt's; safe when Qt's side of this widget is gone."""
+        if self._closed:
+            return
+        self._closed = True
+        for event, slot in self._napari_connections:
+            event.disconnect(slot)
+        self._napari_connections.clear()
+        self._qt_connections.clear()
+        self.jobs.close()
+        self.bridge.close()
+        self.screen.close()
+        self.answers.close()
+        self.study = self._after_opening = None
+
+
+def _dropped(event: Any) -> str | None:
+    urls = event.mimeData().urls() if event.mimeData().hasUrls() else []
+    paths = [url.toLocalFile() for url in urls if url.isLocalFile()]
+    return str(paths[0]) if len(paths) == 1 and paths[0] else None
