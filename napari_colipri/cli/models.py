@@ -1,0 +1,101 @@
+"""Commands about bundles: models on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_colipri.cli.console import cancellable, guarded, print_json, say, show_progress
+from napari_colipri.cli.studies import Json
+
+if TYPE_CHECKING:
+    from napari_colipri.engine.bundle import Bundle
+    from napari_colipri.engine.download import DownloadPlan
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Models on disk (bundles).", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+@guarded
+def list_models(json: Json = False) -> None:
+    """List the embedded bundle and those that were added."""
+    from napari_colipri.engine.bundle import list_bundles
+
+    listed = list_bundles()
+    if json:
+        print_json([info.to_json() for info in listed])
+        return
+    for info in listed:
+        kind = "embedded" if info.embedded else "added"
+        marks = [kind, f"{info.size_bytes / 1e6:.1f} MB", *(["demonstration"] if info.demonstration else [])]
+        marks += [f"{name} {state}" for name, state in info.settings.items() if state == "assumed"]
+        print(f"{info.name}: {info.title} ({', '.join(marks)})")
+        if info.problem:
+            print(f"  {info.problem}")
+
+
+@app.command("add")
+@guarded
+def add_model(
+    source: Annotated[
+        str, typer.Argument(metavar="DIR|REPO", help="A folder, or a Hugging Face repository owner/name.")
+    ],
+    name: Annotated[str | None, typer.Option("--name", help="Under which to add it.")] = None,
+    axis_order: Annotated[str | None, typer.Option("--axis-order", help="Of an official folder: RAS or SAR.")] = None,
+    pooling: Annotated[str | None, typer.Option("--pooling", help="Of an official folder: masked or unmasked.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="How an official folder samples volumes.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Of a repository.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Download without asking.")] = False,
+) -> None:
+    """Copy a bundle into the user's folder, or download one; the original is never written to.
+
+    An official folder holds model.safetensors of the public colipri layout and the vocab.txt of CXR-BERT. What its weights do
+    not reveal is recorded as verified if it is given here, and as assumed if not.
+    """
+    if Path(source).expanduser().is_dir():
+        from napari_colipri.engine.bundle import add_bundle
+
+        added = add_bundle(source, name, axis_order, pooling, preset)
+    else:
+        added = _download(source, name, revision, (axis_order, pooling, preset), yes)
+    print(f"Added {added.name}: {added.title} (hash {added.hash[:12]}).")
+    for note in added.notes:
+        print(f"Note: {note}.")
+
+
+def _download(
+    repo: str, name: str | None, revision: str | None, settings: tuple[str | None, str | None, str | None], yes: bool
+) -> Bundle:
+    from napari_colipri.engine.download import download_bundle
+
+    def confirm(plan: DownloadPlan) -> bool:
+        say(plan.describe())
+        return yes or typer.confirm("Download this?", err=True)
+
+    axis_order, pooling, preset = settings
+    with cancellable() as cancel, show_progress() as progress:
+        return download_bundle(
+            repo,
+            confirm=confirm,
+            name=name,
+            revision=revision,
+            axis_order=axis_order,
+            pooling=pooling,
+            preset=preset,
+            progress=progress,
+            cancel=cancel,
+        )
+
+
+@app.command("remove")
+@guarded
+def remove_model(name: Annotated[str, typer.Argument(metavar="NAME", help="An added bundle.")]) -> None:
+    """Remove an added bundle."""
+    from napari_colipri.engine.bundle import remove_bundle
+
+    remove_bundle(name)
+    print(f"Removed {name}.")
