@@ -65,7 +65,7 @@ def fitting_library(bundle_hash: str) -> tuple[Library | None, str]:
     try:
         library = open_library()
     except LibraryError as error:
-        return None, error.message
+        return None, f"The shipped case library cannot be used: {error.code}."
     if not library.fits(bundle_hash):
         return None, "The shipped case library was made with another bundle: give one with --library."
     return library, ""

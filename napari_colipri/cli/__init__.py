@@ -5,6 +5,9 @@ Nothing heavy is imported before a command needs it: ``napari-colipri --help`` l
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 import typer
 
 from napari_colipri.cli import doctor, libraries, models, studies
@@ -32,4 +35,6 @@ doctor.register(app)
 
 def main() -> None:
     """Run the command line of this process; never returns."""
-    app()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # third parties' deprecations are for their developers
+    app(prog_name="napari-colipri")

@@ -53,8 +53,8 @@ def add_model(
 ) -> None:
     """Copy a bundle into the user's folder, or download one; the original is never written to.
 
-    An official folder holds model.safetensors of the public colipri layout and the vocab.txt of CXR-BERT. What its weights do
-    not reveal is recorded as verified if it is given here, and as assumed if not.
+    An official folder holds model.safetensors of the public colipri layout and the vocab.txt of CXR-BERT. What its
+    weights do not reveal is recorded as verified if it is given here, and as assumed if not.
     """
     if Path(source).expanduser().is_dir():
         from napari_colipri.engine.bundle import add_bundle

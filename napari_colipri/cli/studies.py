@@ -117,8 +117,8 @@ def _print_summary(result: AnalysisResult, out: Path) -> None:
     print(f"Model {result.findings.bundle}, {result.record.device}. {RESEARCH_USE_ONLY}")
     for note in result.findings.notes:
         print(f"Note: {note}.")
-    for item in result.passport.reasons:
-        print(f"Passport: {item.code}: {item.message}")
+    for odd in result.passport.reasons:
+        print(f"Passport: {odd.code}: {odd.message}")
     print(f"\nFindings (probabilities{'' if calibrated else ', uncalibrated'})")
     for finding in result.findings.items:
         value = "   -" if finding.probability is None else f"{finding.probability:.2f}"
