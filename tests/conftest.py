@@ -62,3 +62,14 @@ def unchanged_working_folder() -> Iterator[None]:
     here = Path.cwd()
     yield
     os.chdir(here)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process when several share the work, and all windows in one: they share a screen."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        room = item.path.relative_to(config.rootpath).as_posix()
+        group = "desktop" if room.startswith("tests/desktop/") else room
+        item.add_marker(pytest.mark.xdist_group(group))
