@@ -176,10 +176,10 @@ def _letters(draw: ImageDraw.ImageDraw, display: DisplayVolume, corner: tuple[in
     x, y = corner
     (top, bottom), (left, right) = display.edge_letters[rest[0]], display.edge_letters[rest[1]]
     font, half = _font(16), _PANEL // 2
-    draw.text((x + half, y), top, _ACCENT, font, anchor="ma")
-    draw.text((x + half, y + _PANEL), bottom, _ACCENT, font, anchor="md")
-    draw.text((x + 2, y + half), left, _ACCENT, font, anchor="lm")
-    draw.text((x + _PANEL - 2, y + half), right, _ACCENT, font, anchor="rm")
+    draw.text((x + half, y), top, _ACCENT, font, anchor="ma", stroke_width=2, stroke_fill=_BACK)
+    draw.text((x + half, y + _PANEL), bottom, _ACCENT, font, anchor="md", stroke_width=2, stroke_fill=_BACK)
+    draw.text((x + 2, y + half), left, _ACCENT, font, anchor="lm", stroke_width=2, stroke_fill=_BACK)
+    draw.text((x + _PANEL - 2, y + half), right, _ACCENT, font, anchor="rm", stroke_width=2, stroke_fill=_BACK)
 
 
 def _classes(draw: ImageDraw.ImageDraw, result: AnalysisResult, corner: tuple[int, int]) -> None:
