@@ -159,8 +159,9 @@ class _Sampler:
     def block(self, start: int, stop: int) -> _Planes:
         """Return output planes ``start`` to ``stop`` [planes, mid, fast]."""
         out = np.empty((stop - start, *self.shape), np.float32)
-        plane = np.empty(self.voxels.shape[1:], np.float32)
-        rows = np.empty((2, self.shape[0], plane.shape[1]), np.float32)
+        _, height, width = self.voxels.shape
+        plane = np.empty((height, width), np.float32)
+        rows = np.empty((2, self.shape[0], width), np.float32)
         other = np.empty(self.shape, np.float32)
         for target, index in zip(out, range(start, stop), strict=True):
             self._blend(index, plane)

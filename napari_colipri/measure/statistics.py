@@ -65,8 +65,8 @@ def slice_thickness_mm(volume: CTVolume) -> _Floats:
     return np.asarray((np.concatenate([gaps[:1], gaps]) + np.concatenate([gaps, gaps[-1:]])) / 2)
 
 
-def _slice_sums(labels: npt.NDArray[Any], hu: npt.NDArray[Any]) -> tuple[_Floats, _Floats]:
-    """Return voxels and sum of HU per label of one slice.
+def _slice_sums(labels: npt.NDArray[Any], hu: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return voxels, voxels that have a value, and sum of HU, per label of one slice: float64 [3, 256].
 
     Labels come in runs along a row: HU are summed run by run (``reduceat``), and only runs are counted. On
     512 x 512 x 300 this is ten times faster than ``numpy.bincount`` over voxels.
@@ -75,12 +75,17 @@ def _slice_sums(labels: npt.NDArray[Any], hu: npt.NDArray[Any]) -> tuple[_Floats
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     starts = np.concatenate([np.zeros(1, starts.dtype), starts])
     of_run = flat[starts]
-    lengths = np.diff(starts, append=flat.size)
-    # A slice of int16 cannot overflow int64; float32 is summed in float64.
-    sums = np.add.reduceat(hu.ravel(), starts, dtype=np.int64 if hu.dtype.kind in "iu" else np.float64)
-    counts = np.bincount(of_run, lengths, _LABELS)
-    totals = np.bincount(of_run, sums, _LABELS)
-    return counts.astype(np.float64), totals.astype(np.float64)
+    values = hu.ravel()
+    voxels = valid = np.diff(starts, append=flat.size)
+    if values.dtype.kind == "f":
+        sums = np.add.reduceat(values, starts, dtype=np.float64)
+        if not np.isfinite(sums).all():
+            known = np.isfinite(values)
+            valid = np.add.reduceat(known, starts, dtype=np.int64)
+            sums = np.add.reduceat(np.where(known, values, 0), starts, dtype=np.float64)
+    else:
+        sums = np.add.reduceat(values, starts, dtype=np.int64)
+    return np.array([np.bincount(of_run, weights, _LABELS) for weights in (voxels, valid, sums)], np.float64)
 
 
 def _border(labels: Labels, box: tuple[tuple[int, int], ...]) -> npt.NDArray[np.bool_]:
@@ -123,28 +128,25 @@ def label_statistics(
         raise ValueError(f"labels have shape {labels.shape}, the volume {volume.hu.shape}")
     hu = volume.hu
 
-    def work(k: int) -> tuple[_Floats, _Floats]:
+    def work(k: int) -> _Floats:
         # Rows first in memory order: Fortran-ordered slices are read as they lie
         return _slice_sums(labels[:, :, k].T, hu[:, :, k].T)
 
     with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
-        per_slice = list(pool.map(work, range(labels.shape[2])))
-    counts = np.array([count for count, _ in per_slice])
-    sums = np.array([total for _, total in per_slice])
+        per_slice = np.array(list(pool.map(work, range(labels.shape[2]))))
     columns = volume.affine[:3, :3]
     area = float(np.linalg.norm(np.cross(columns[:, 0], columns[:, 1])))
-    share = area * slice_thickness_mm(volume)
-    millilitres = share @ counts / 1000.0
-    weighted = share @ sums / 1000.0
+    share = area * slice_thickness_mm(volume) / 1000.0
+    millilitres, valid_ml, hu_ml = np.tensordot(share, per_slice, axes=1)
     border = _border(labels, tuple((0, size) for size in labels.shape))
     if box is not None:
         border |= _border(labels, box)
-    voxels = counts.sum(axis=0)
+    voxels = per_slice[:, 0].sum(axis=0)
     return {
         int(label): LabelStatistics(
             voxels=int(voxels[label]),
             volume_ml=float(millilitres[label]),
-            mean_hu=float(weighted[label] / millilitres[label]),
+            mean_hu=float(hu_ml[label] / valid_ml[label]) if valid_ml[label] > 0 else None,
             touches_border=bool(border[label]),
         )
         for label in np.flatnonzero(voxels)
