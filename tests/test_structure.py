@@ -106,9 +106,9 @@ def test_every_declared_dependency_is_used_and_has_its_reason() -> None:
     assert {requirement(item) for item in project["dependencies"]} - used - LOADED_BY_OTHERS == set()
 
 
-# Never imported by name here: pydicom finds its decoders, BERT and Primus load what they need, napari draws with vispy.
+# Never imported by name here: pydicom finds its decoders; colipri is read past its front.
 LOADED_BY_OTHERS = {"pylibjpeg", "pylibjpeg_openjpeg", "pylibjpeg_rle", "python_gdcm", "colipri"}
-DISTRIBUTION_OF = {"PIL": "pillow", "gdcm": "python_gdcm", "yaml": "pyyaml"}
+DISTRIBUTION_OF = {"PIL": "pillow", "gdcm": "python_gdcm", "sklearn": "scikit_learn"}
 
 
 def requirement(item: str) -> str:
