@@ -47,8 +47,9 @@ def voxel_reasons(volume: CTVolume) -> list[Reason]:
     wrong = _not_hu(voxels)
     if wrong is not None:
         return [wrong]
-    small = _small_field(volume)
-    body = None if volume.hu.shape[2] < 2 else _body_part(volume, voxels)
+    if min(volume.hu.shape) == 1:
+        return []  # a single slice is refused for that; its extent adds nothing
+    small, body = _small_field(volume), _body_part(volume, voxels)
     return [item for item in (small, body) if item is not None]
 
 
@@ -58,6 +59,8 @@ def _not_hu(voxels: Array) -> Reason | None:
     said: str | None = None
     if high - low < 100:
         said = f"they span only {low:g} to {high:g}"
+    elif low >= 0 and np.mean(voxels == 0) > 0.5 and not np.mod(voxels, 1).any():
+        said = f"they are whole numbers from 0 to {high:.0f}, mostly 0, as in a mask"
     elif low >= 0 and high <= 255:
         said = f"they run from {low:.0f} to {high:.0f}, as in an 8-bit picture of one window"
     elif low >= 0:
@@ -143,9 +146,12 @@ def _body_part(volume: CTVolume, voxels: Array) -> Reason | None:
     """Say that no lung, or only the bases of the lungs, is in view; nothing where the body's outline is cut off."""
     if not volume.geometry.orientation_known or min(voxels.shape) < 5:
         return None
+    order, _ = axis_order(volume.affine)
     found = _profile(volume, voxels)
     height = found.share.size * found.step_mm
-    if height < 40 or sum(edge > 0.4 for edge in found.edges) >= 2:
+    extent = _extent_mm(volume)
+    narrow = min(extent[axis] for axis in range(3) if axis != order.index(2)) < _SMALLEST_WIDTH_MM
+    if narrow or height < 40 or sum(edge > 0.4 for edge in found.edges) >= 2:
         return None
     lung = np.flatnonzero(found.share >= _LUNG_SHARE)
     if found.share.max() < _SOME_LUNG_SHARE:

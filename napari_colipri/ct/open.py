@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,8 @@ from napari_colipri.ct.geometry import geometry_facts, geometry_reasons
 from napari_colipri.ct.passport import CODES, Passport, Reason, passport_from_reasons, reason
 from napari_colipri.ct.readers.archive import unpacked
 from napari_colipri.ct.readers.dicom_elements import looks_like_dicom
-from napari_colipri.ct.readers.stream import GZIP_MAGIC, peek
+from napari_colipri.ct.readers.nifti import is_nifti
+from napari_colipri.ct.readers.stream import GZIP_MAGIC
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.errors import ColipriError, OutOfResources, StudyRefused
 from napari_colipri.progress import CancelToken, Progress, report_nothing
@@ -24,7 +26,6 @@ _LOG = logging.getLogger(__name__)
 Format = Literal["folder", "dicom", "nifti", "itk", "zip"]
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_NIFTI_SIZES = {348: ((344, b"n+1\0"), (344, b"ni1\0")), 540: ((4, b"n+2\0"), (4, b"ni2\0"))}
 _IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -69,6 +70,9 @@ def open_volume(
         raise
     except MemoryError:
         raise OutOfResources("There is not enough memory to read this study.", code="out_of_memory") from None
+    except ImportError as error:
+        message = f"A library that reads this format is not installed: {error.name}."
+        raise StudyRefused(message, code="unreadable", path=path) from None
     except OSError as error:
         message = f"The study cannot be read: {error.strerror or 'the file system refused'}."
         raise StudyRefused(message, code="unreadable", path=path) from None
@@ -137,27 +141,19 @@ def format_of(path: Path) -> Format:
 
 
 def _known(head: bytes, path: Path) -> Format | None:
-    named_nifti = path.name.lower().endswith((".nii", ".nii.gz", ".hdr"))
     if head.startswith(_ZIP):
         return "zip"
-    if head.startswith(GZIP_MAGIC):
-        inner = peek(path, 352)
-        # a stream that breaks off at once shows no header: the NIfTI reader says why
-        return "nifti" if _is_nifti(inner, named_nifti) or (named_nifti and len(inner) < 352) else None
-    if _is_nifti(head, named_nifti):
+    if is_nifti(path) or (_may_be_nifti(head) and path.name.lower().endswith((".nii", ".nii.gz", ".hdr"))):
         return "nifti"
     if head.startswith(b"NRRD00") or b"NDims" in head[:512] or b"ObjectType" in head[:512]:
         return "itk"
     return "dicom" if looks_like_dicom(head) else None
 
 
-def _is_nifti(head: bytes, named: bool) -> bool:
-    for order in ("little", "big"):
-        size = int.from_bytes(head[:4], "little" if order == "little" else "big")
-        if size in _NIFTI_SIZES:
-            # an ANALYZE file or a damaged magic number is left to the reader where the name promises NIfTI
-            return named or any(head[place : place + 4] == magic for place, magic in _NIFTI_SIZES[size])
-    return False
+def _may_be_nifti(head: bytes) -> bool:
+    """Whether a file named as NIfTI is a broken one rather than something else: the NIfTI reader then says why."""
+    sizes = [struct.pack(order + "i", size) for size in (348, 540) for order in "<>"]
+    return head.startswith((GZIP_MAGIC, *sizes))
 
 
 def _read(path: Path, series_uid: str | None, progress: Progress, cancel: CancelToken | None) -> CTVolume:

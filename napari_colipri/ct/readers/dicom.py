@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -24,8 +23,6 @@ from napari_colipri.errors import StudyRefused
 from napari_colipri.progress import CancelToken, Progress, report_nothing
 
 __all__ = ["SeriesInfo", "find_series", "read_dicom"]
-
-_LOG = logging.getLogger(__name__)
 
 #: More files than this are an archive, not a study.
 MAX_FILES = 20_000
@@ -110,30 +107,37 @@ def read_dicom(
         With a passport code.
     """
     with lenient():
-        scan = _scan(path, lambda part, said: progress(0.3 * part, said), cancel)
-        if not scan.headers:
-            raise _nothing(path, scan)
-        groups = _group(scan.headers)
-        chosen = _choose(groups, path, series_uid)
-        preferred = path if path.is_file() else None
-        usable, skipped = _decodable(chosen, scan.skipped, path)
-        while True:
-            made = stack(usable, preferred)
-            planes, bad = read_planes(made.headers, lambda part, said: progress(0.3 + 0.7 * part, said), cancel)
-            if not bad:
-                break
-            # without the damaged slices the grid may be another one: measure it again
-            broken = {(made.headers[n].path, made.headers[n].frame) for n in bad}
-            usable = [item for item in usable if (item.path, item.frame) not in broken]
-            skipped["truncated"] += len(bad)
-            if not usable or len(bad) == len(made.headers):
-                raise StudyRefused("The pixel data is damaged.", code="truncated", path=path)
-        reasons = [
-            *left_out_reasons(chosen, groups, skipped),
-            *made.reasons,
-            *header_reasons(made),
-        ]
-        return _volume(path, made, planes, reasons)
+        try:
+            return _read(path, series_uid, progress, cancel)
+        except StudyRefused as error:
+            raise StudyRefused(error.message, code=error.code, path=path) from error
+
+
+def _read(path: Path, series_uid: str | None, progress: Progress, cancel: CancelToken | None) -> CTVolume:
+    scan = _scan(path, lambda part, said: progress(0.3 * part, said), cancel)
+    if not scan.headers:
+        raise _nothing(path, scan)
+    groups = _group(scan.headers)
+    chosen = _choose(groups, path, series_uid)
+    preferred = path if path.is_file() else None
+    usable, skipped = _decodable(chosen, scan.skipped, path)
+    while True:
+        made = stack(usable, preferred)
+        planes, bad = read_planes(made.headers, lambda part, said: progress(0.3 + 0.7 * part, said), cancel)
+        if not bad:
+            break
+        # without the damaged slices the grid may be another one: measure it again
+        broken = {(made.headers[n].path, made.headers[n].frame) for n in bad}
+        usable = [item for item in usable if (item.path, item.frame) not in broken]
+        skipped["truncated"] += len(bad)
+        if not usable or len(bad) == len(made.headers):
+            raise StudyRefused("The pixel data is damaged.", code="truncated", path=path)
+    reasons = [
+        *left_out_reasons(chosen, groups, skipped),
+        *made.reasons,
+        *header_reasons(made),
+    ]
+    return _volume(path, made, planes, reasons)
 
 
 def _volume(path: Path, made: Stack, planes: np.ndarray[Any, Any], reasons: list[Reason]) -> CTVolume:

@@ -199,7 +199,7 @@ def _step(
     mean, usual = float(travelled[-1]) / (count - 1), float(np.median(gaps))
     # positions are often rounded to 0.1 mm: single steps may vary more than the line through all of them
     off_line = np.abs(travelled - mean * np.arange(count)).max()
-    if off_line <= 0.1 * usual and np.abs(gaps - usual).max() <= 0.25 * usual:
+    if off_line <= max(0.1 * usual, 0.08) and np.abs(gaps - usual).max() <= max(0.25 * usual, 0.11):
         return (normal + drift) * mean, None
     _say_gaps(gaps, usual, headers, along, reasons)
     return (normal + drift) * usual, tuple(float(item) for item in along)
