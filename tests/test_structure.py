@@ -81,7 +81,7 @@ def test_every_module_of_the_package_stands_under_the_import_contracts() -> None
 def test_nothing_from_elsewhere_is_unpickled_or_executed() -> None:
     forbidden = re.compile(r"torch\.load\(|pickle\.loads?\(|(trust_remote_code|allow_pickle) *= *True")
     offenders = [name(path) for path in sources("napari_colipri") if forbidden.search(path.read_text(encoding="utf-8"))]
-    # The window and its own engine process hand each other values as multiprocessing does; nothing of it touches a disk.
+    # The window and its engine process hand each other values as multiprocessing does; nothing of it touches a disk.
     assert set(offenders) <= {"napari_colipri/engine/shared.py"}
 
 
