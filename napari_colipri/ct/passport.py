@@ -50,6 +50,7 @@ CODES: dict[str, tuple[Verdict, Verdict]] = {
     "other_series": ("warn", "ok"),
     "skipped_files": ("warn", "warn"),
     "position_mismatch": ("warn", "warn"),
+    "form_mismatch": ("warn", "warn"),
 }
 
 
