@@ -314,7 +314,7 @@ Answer: TypeAlias = Encoding | Findings | HeatMap | Segmentation | Absent | npt.
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model is ready (it comes with whichever request needed it first).
+    """A model is ready (with whichever request needed it first), or moved to another device when memory ran out.
 
     Attributes
     ----------

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine import protocol
 from napari_colipri.engine.shared import AttachedArray, pack
+from napari_colipri.engine.stages import Stages
 from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
 from napari_colipri.errors import BundleError, Cancelled, ColipriError, StudyRefused
 from napari_colipri.progress import CancelToken, Progress
@@ -39,8 +40,6 @@ DEFAULT_SESSION = "napari_colipri.engine.session:Session"
 
 #: Steps of ``os.nice``: the window draws first, also where the engine uses every core.
 _NICE = 10
-
-_SEND_EVERY = 0.005  # of a progress bar; finer steps cannot be seen
 
 
 class EngineSession(Protocol):
@@ -149,28 +148,6 @@ def _listen(requests: connection.Connection, worker: _Worker) -> None:
     os._exit(0)
 
 
-class _Stages:
-    """Progress of one request: never falling, and only where a bar would move."""
-
-    def __init__(self, send: Callable[[float, str], None]) -> None:
-        self._send = send
-        self._last = (-1.0, "")
-
-    def __call__(self, fraction: float, text: str) -> None:
-        fraction = max(min(float(fraction), 1.0), self._last[0], 0.0)
-        if text != self._last[1] or fraction - self._last[0] >= _SEND_EVERY:
-            self._last = (fraction, text)
-            self._send(fraction, text)
-
-    def part(self, start: float, stop: float) -> Progress:
-        """Progress of a step that takes the bar from ``start`` to ``stop``."""
-
-        def progress(fraction: float, text: str) -> None:
-            self(start + (stop - start) * fraction, text)
-
-        return progress
-
-
 class _Worker:
     def __init__(self, messages: connection.Connection, options: WorkerOptions) -> None:
         self._messages = messages
@@ -182,6 +159,7 @@ class _Worker:
         self._tokens: dict[int, CancelToken] = {}
         self._wanted: protocol.Configure | None = None
         self._session: EngineSession | None = None
+        self._announced: tuple[str, str, str] | None = None
         self._volume: CTVolume | None = None
         self._attached: AttachedArray | None = None
         self._still_seen: list[AttachedArray] = []
@@ -252,7 +230,7 @@ class _Worker:
             del self._tokens[request.id]
 
     def _do(self, request: protocol.Request, token: CancelToken) -> None:
-        stages = _Stages(lambda fraction, text: self._send(protocol.Advanced(request.id, fraction, text)))
+        stages = Stages(lambda fraction, text: self._send(protocol.Advanced(request.id, fraction, text)))
         loading = 0.0 if self._session is not None else 0.2
         session = self._ready(request.id, stages.part(0.0, 1.0 if isinstance(request, protocol.Load) else loading))
         token.check()
@@ -260,10 +238,11 @@ class _Worker:
             self._deliver(request.id, np.asarray(session.embed_text(list(request.texts)), dtype=np.float32))
         elif not isinstance(request, protocol.Load):
             self._look(request, session, stages, token, loading)
+        self._announce(request.id)
         stages(1.0, "Done")
 
     def _look(
-        self, request: protocol.Request, session: EngineSession, stages: _Stages, token: CancelToken, start: float
+        self, request: protocol.Request, session: EngineSession, stages: Stages, token: CancelToken, start: float
     ) -> None:
         volume = self._analysable()
         encoded = start + (1.0 - start) * 0.6
@@ -310,11 +289,21 @@ class _Worker:
                 raise ColipriError("No model is chosen.", code="no_bundle")
             progress(0.0, "Loading the model")
             session = _make_session(self._options, self._wanted)
-            _leave_room()
             session.load(progress)
-            self._session = session
-            self._send(protocol.Loaded(request, str(session.device), session.precision, session.description))
+            _leave_room()
+            self._session, self._announced = session, None
+        self._announce(request)
         return self._session
+
+    def _announce(self, request: int) -> None:
+        """Say where the session computes, again when it had to move because memory ran out."""
+        session = self._session
+        if session is None:
+            return
+        state = (str(session.device), session.precision, session.description)
+        if state != self._announced:
+            self._announced = state
+            self._send(protocol.Loaded(request, *state))
 
     def _deliver(self, request: int, value: protocol.Answer) -> None:
         parcel = pack(value, lambda nbytes: self._borrow(request, nbytes))

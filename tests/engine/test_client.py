@@ -9,6 +9,7 @@ import signal
 import weakref
 from collections.abc import Iterator
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from napari_colipri.errors import (
     StudyRefused,
     WorkerDied,
 )
-from tests.engine.engine_events import Box, engine, small_volume, volume_of
+from tests.bundles import write_tiny_bundle
+from tests.engine.engine_events import OPTIONS, Box, engine, small_volume, volume_of
 from tests.fake_session import SECRET, FakeBundle
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
@@ -199,6 +201,37 @@ def test_another_bundle_takes_over_in_the_same_process() -> None:
     assert isinstance(box.answers(request)[-1], Absent)
 
 
+def test_the_real_session_answers_from_a_bundle_on_disk(tmp_path: Path) -> None:
+    axis = np.linspace(-1, 1, 48)
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    values = np.where(radius < 0.7, 40, -900).astype(np.int16)
+    volume = volume_of(values)
+    object.__setattr__(volume, "affine", np.diag([5.0, 5.0, 5.0, 1.0]))
+    folder = write_tiny_bundle(tmp_path / "tiny")
+    box = Box()
+    client = EngineClient(box)
+    try:
+        client.start(str(folder), device="cpu")
+        client.put(volume)
+        request = client.submit("analyse", prompts=["pleural effusion in the left lung"])
+        assert isinstance(box.end(request), Done)
+        shown = client.submit("localise", text="Cardiomegaly")
+        assert isinstance(box.end(shown), Done)
+    finally:
+        client.close()
+    encoding, findings, masks = box.answers(request)
+    (heat,) = box.answers(shown)
+    assert isinstance(encoding, Encoding)
+    assert encoding.volume_fingerprint == volume.fingerprint
+    assert isinstance(findings, Findings)
+    assert [item.name for item in findings.items][-1] == "pleural effusion in the left lung"
+    assert isinstance(masks, Segmentation)
+    assert masks.labels.shape == volume.hu.shape
+    assert isinstance(heat, HeatMap)
+    loaded = next(event for event in box.seen if isinstance(event, Loaded))
+    assert (loaded.device, loaded.precision) == ("cpu", "float32")
+
+
 # ------------------------------------------------------------------------------------------------- errors
 
 
@@ -268,8 +301,6 @@ def test_a_defect_in_the_owners_callback_does_not_end_the_conversation() -> None
         box(event)
         if isinstance(event, Loaded):
             raise RuntimeError("a defect in the window")
-
-    from tests.engine.engine_events import OPTIONS
 
     client = EngineClient(on_event, options=OPTIONS)
     try:
@@ -444,8 +475,6 @@ def test_unload_while_busy_cancels() -> None:
 @pytest.mark.parametrize("mode", ["endless", "deaf"])
 def test_close_while_busy_ends_the_process_and_says_no_more(mode: str) -> None:
     box = Box()
-    from tests.engine.engine_events import OPTIONS
-
     client = EngineClient(box, options=OPTIONS)
     client.start(FakeBundle(mode))
     client.put(small_volume())
@@ -468,7 +497,6 @@ def test_close_while_busy_ends_the_process_and_says_no_more(mode: str) -> None:
 def test_close_without_a_start_and_from_within_a_callback() -> None:
     EngineClient(lambda event: None).close()
     box = Box()
-    from tests.engine.engine_events import OPTIONS
 
     def on_event(event: protocol.Event) -> None:
         client.close()
@@ -486,8 +514,6 @@ def test_after_close_nothing_keeps_the_volume_or_the_owner_alive() -> None:
             box(event)
 
     box, owner, volume = Box(), Owner(), small_volume()
-    from tests.engine.engine_events import OPTIONS
-
     client = EngineClient(owner.on_event, options=OPTIONS)
     client.start(FakeBundle())
     client.put(volume)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from multiprocessing.shared_memory import SharedMemory
@@ -47,7 +48,7 @@ def run(folder: Path, mode: str, end: str, *, as_module: bool = False) -> tuple[
     code = subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env={**_environment(), "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -57,12 +58,6 @@ def run(folder: Path, mode: str, end: str, *, as_module: bool = False) -> tuple[
     assert lines.count("main module runs") == 1, code.stderr
     told: dict[str, object] = json.loads(lines[-1])
     return code.returncode, told, code.stderr
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def gone(block: object) -> bool:
