@@ -7,6 +7,7 @@ in threads; then the places of suggested findings are asked for, and the draft i
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from napari_colipri.report.draft import draft as make_draft
 
 if TYPE_CHECKING:
     from napari_colipri.desktop.loading import LoadedStudy
+    from napari_colipri.desktop.services import Searchable
     from napari_colipri.library.search import SimilarCases
     from napari_colipri.progress import CancelToken, Progress
     from napari_colipri.report.types import Draft
@@ -65,9 +67,11 @@ class AnalysisRun(QObject):
     finished = Signal()
     failed = Signal(object)
 
-    def __init__(self, bridge: EngineBridge, jobs: Jobs, parent: QObject | None = None) -> None:
+    def __init__(
+        self, bridge: EngineBridge, jobs: Jobs, open_library: Callable[[], Searchable], parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
-        self._bridge, self._jobs = bridge, jobs
+        self._bridge, self._jobs, self._open_library = bridge, jobs, open_library
         self._study: LoadedStudy | None = None
         self._analysis: int | None = None
         self._questions: dict[int, str] = {}
@@ -216,16 +220,26 @@ class AnalysisRun(QObject):
             return
         self._engine_done = False
         results, volume = self.results, self._study.volume
-        if results.findings is not None:
-            results.draft = make_draft(
-                results.findings,
-                results.segmentation,
-                results.similar,
-                volume,
-                heat_maps=tuple(results.heat_maps.values()),
-            )
-            self.drafted.emit(results.draft)
-        self.finished.emit()
+        if results.findings is None:
+            self.finished.emit()
+            return
+        findings, masks, similar = results.findings, results.segmentation, results.similar
+        heat_maps = tuple(results.heat_maps.values())
+
+        def write(_progress: Progress, _cancel: CancelToken) -> Draft:
+            return make_draft(findings, masks, similar, volume, heat_maps=heat_maps)
+
+        def written(draft: Draft) -> None:
+            results.draft = draft
+            self.drafted.emit(draft)
+            self.finished.emit()
+
+        def unwritten(error: BaseException) -> None:
+            name = type(error).__name__
+            self.failed.emit(ColipriError(f"The draft could not be made ({name}).", code="draft"))
+
+        self.progressed.emit(0.98, "Drafting the report")
+        self._thread(write, written, unwritten)
 
     # ---------------------------------------------------------------------------------------------- threads
 
@@ -244,10 +258,9 @@ class AnalysisRun(QObject):
 
     def _search(self, encoding: Encoding) -> None:
         key = None if self._study is None else self._study.volume.source.patient_key
+        open_library = self._open_library
 
         def search(_progress: Progress, _cancel: CancelToken) -> SimilarCases:
-            from napari_colipri.library.search import open_library
-
             return open_library().search(encoding, 5, patient_key=key)
 
         def found(cases: SimilarCases) -> None:

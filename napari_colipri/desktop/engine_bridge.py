@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from qtpy.QtCore import QObject, Signal
 
@@ -11,7 +11,7 @@ from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine import protocol
 from napari_colipri.errors import ColipriError
 
-__all__ = ["Client", "ClientFactory", "EngineBridge"]
+__all__ = ["Client", "EngineBridge"]
 
 
 class Client(Protocol):
@@ -24,16 +24,13 @@ class Client(Protocol):
     def close(self) -> None: ...  # noqa: D102
 
 
-ClientFactory: TypeAlias = Callable[[Callable[[protocol.Event], None]], Client]
-
-
 class EngineBridge(QObject):
     """Owns one engine client.
 
     Parameters
     ----------
-    factory
-        Makes the client from the callback that takes its events; None for the real one.
+    make_client
+        Makes the client from the callback that takes its events; not called before something is asked.
     """
 
     loaded = Signal(str)
@@ -45,9 +42,11 @@ class EngineBridge(QObject):
 
     _event = Signal(object)
 
-    def __init__(self, factory: ClientFactory | None = None, parent: QObject | None = None) -> None:
+    def __init__(
+        self, make_client: Callable[[Callable[[protocol.Event], None]], Client], parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
-        self._factory = factory
+        self._make_client = make_client
         self._client: Client | None = None
         self._closed = False
         self._event.connect(self._on_event)
@@ -81,12 +80,7 @@ class EngineBridge(QObject):
         if self._closed:
             raise ColipriError("The engine has been closed.", code="closed")
         if self._client is None:
-            factory = self._factory
-            if factory is None:
-                from napari_colipri.engine.client import EngineClient
-
-                factory = EngineClient
-            self._client = factory(self._receive)
+            self._client = self._make_client(self._receive)
         return self._client
 
     def _receive(self, event: protocol.Event) -> None:

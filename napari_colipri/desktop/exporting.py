@@ -109,17 +109,15 @@ def result_of(study: LoadedStudy, results: Results, draft: Draft, facts: RunFact
 
 
 def _record(study: LoadedStudy, results: Results, facts: RunFacts) -> RunRecord:
-    from napari_colipri.ct.patient import patient_key
     from napari_colipri.engine.preprocess import PREPROCESS_VERSION
-    from napari_colipri.export.result import RunRecord
+    from napari_colipri.export.result import RunRecord, path_hash
 
     findings, encoding, source = results.findings, results.encoding, study.volume.source
     if findings is None or encoding is None:
         raise ColipriError("There is nothing to export yet: analyse the study first.", code="not_analysed")
     return RunRecord(
         fingerprint=study.volume.fingerprint,
-        # The same keyed hash as for patients, under a name of its own: the path itself may carry a patient's name.
-        path_hash=patient_key(str(Path(source.path).absolute()), "path") or "",
+        path_hash=path_hash(source.path),
         source_kind=source.kind,
         bundle=findings.bundle,
         bundle_hash=findings.bundle_hash,

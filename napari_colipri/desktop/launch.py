@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import napari
 
+    from napari_colipri.desktop.services import Services
     from napari_colipri.desktop.widget import ColipriWidget
 
 __all__ = ["open_viewer", "run"]
 
 
-def open_viewer(study: str | None, *, analyse: bool = False) -> tuple[napari.Viewer, ColipriWidget]:
+def open_viewer(
+    study: str | None, *, analyse: bool = False, services: Services | None = None
+) -> tuple[napari.Viewer, ColipriWidget]:
     """Open napari with the dock; the study is read in a thread and shown when it is there.
 
     Parameters
@@ -21,6 +24,8 @@ def open_viewer(study: str | None, *, analyse: bool = False) -> tuple[napari.Vie
         File or folder, or None for an empty viewer.
     analyse
         Start an analysis as soon as the study is on screen.
+    services
+        Engine, model and library; None for the real ones.
 
     Returns
     -------
@@ -32,7 +37,7 @@ def open_viewer(study: str | None, *, analyse: bool = False) -> tuple[napari.Vie
     from napari_colipri.desktop.widget import ColipriWidget
 
     viewer = napari.Viewer(title="COLIPRI")
-    dock = ColipriWidget(viewer)
+    dock = ColipriWidget(viewer, services)
     viewer.window.add_dock_widget(dock, name="COLIPRI", area="right")
     if study is not None:
         dock.open_study(study, then=dock.analyse if analyse else None)

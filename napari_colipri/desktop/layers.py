@@ -174,15 +174,17 @@ def peak_layer(heat: HeatMap, display: DisplayVolume, study: str) -> Points:
     from napari.layers import Points
 
     metadata: DerivedMetadata = {"kind": "peak", "fingerprint": study, "bundle": heat.bundle, "text": heat.text}
+    # On the display grid's own voxel centre: between two slices a point would be drawn on neither.
+    offset = np.asarray(display.ras_to_world(heat.peak_mm)) - np.asarray(display.translate)
+    index = np.round(offset / np.asarray(display.scale))
     return Points(
-        np.asarray([display.ras_to_world(heat.peak_mm)], dtype=np.float64),
+        np.clip(index, 0, np.asarray(display.data.shape) - 1)[None],
         name=f"Peak: {heat.text}"[:60],
         symbol="cross",
-        size=14,
+        size=14 / float(np.mean(display.scale[1:])),
         face_color="transparent",
         border_color="#56B4E9",
         border_width=0.15,
-        out_of_slice_display=True,
         metadata={KEY: metadata},
-        **frame(display, scale=(1.0, 1.0, 1.0), translate=(0.0, 0.0, 0.0)),
+        **frame(display),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,11 @@ from napari_colipri.progress import CancelToken, Progress
 if TYPE_CHECKING:
     from napari_colipri.ct.display import DisplayVolume
     from napari_colipri.ct.volume import CTVolume
+    from napari_colipri.engine.bundle import Bundle
 
-__all__ = ["LoadedStudy", "advice_for", "load_study", "sentence_for", "study_name"]
+__all__ = ["LoadedStudy", "advice_for", "in_training_range", "load_study", "sentence_for", "study_name"]
+
+_NAMELESS = {"dicom", "dcm", "dicomdir", "images", "image", "series", "ct", "ct.nii.gz"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +29,14 @@ class LoadedStudy:
 
 
 def study_name(path: str | Path) -> str:
-    """Return what the layer list and the dock call a study: its file's or folder's name without the format's ending."""
-    name = Path(path).name or str(path)
+    """Return what the layer list and the dock call a study: its file's or folder's name without the format's ending.
+
+    A folder that is only called "dicom" or the like takes the name of the one around it.
+    """
+    whole = Path(path)
+    name = whole.name or str(path)
+    if name.lower() in _NAMELESS and whole.absolute().parent.name:
+        return whole.absolute().parent.name
     for ending in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".zip", ".dcm"):
         if name.lower().endswith(ending) and len(name) > len(ending):
             return name[: -len(ending)]
@@ -56,6 +65,21 @@ def load_study(path: str | Path, progress: Progress, cancel: CancelToken) -> Loa
     _ = volume.fingerprint  # computed here once, so that the main thread never waits for it
     progress(1.0, "Ready")
     return LoadedStudy(volume, display, study_name(path))
+
+
+def in_training_range(study: LoadedStudy, bundle: Bundle) -> LoadedStudy:
+    """Return ``study`` with what a bundle says about input like it added to its passport."""
+    from napari_colipri.report.training_range import training_range_reasons
+
+    volume = study.volume
+    if any(item.code == "outside_training_range" for item in volume.passport.reasons):
+        return study
+    more = training_range_reasons(volume, bundle.config.input.trained_on)
+    if not more:
+        return study
+    wider = replace(volume, passport=volume.passport.with_reasons(*more))
+    vars(wider)["fingerprint"] = volume.fingerprint  # of values and affine only: both are unchanged
+    return replace(study, volume=wider)
 
 
 def sentence_for(error: BaseException) -> str:

@@ -26,13 +26,25 @@ class ModelChoice:
 
     Parameters
     ----------
+    open_bundle
+        Opens the bundle; called in a thread.
+    tell
+        Called with the bundle once it is open.
     say
         Called with the line about model and device whenever it changes.
     """
 
-    def __init__(self, bridge: EngineBridge, jobs: Jobs, say: Callable[[str], None]) -> None:
-        self._bridge, self._jobs, self._say = bridge, jobs, say
-        self._name: str | None = None
+    def __init__(
+        self,
+        bridge: EngineBridge,
+        jobs: Jobs,
+        open_bundle: Callable[[], Bundle],
+        *,
+        tell: Callable[[Bundle], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._bridge, self._jobs, self._open_bundle, self._tell, self._say = bridge, jobs, open_bundle, tell, say
+        self._wanted = False
         self.running_on = ""
         self._starting = False
         self.bundle: Bundle | None = None
@@ -41,12 +53,10 @@ class ModelChoice:
 
     def verify(self) -> None:
         """Open the bundle and say what it is; the engine starts when a study needs it."""
-        name = self._name
+        open_bundle = self._open_bundle
 
         def work(_progress: Progress, _cancel: CancelToken) -> Bundle:
-            from napari_colipri.engine.bundle import open_bundle
-
-            return open_bundle(name)
+            return open_bundle()
 
         self._say("Checking the model…")
         self._jobs.start(work, done=self._on_open, failed=self._on_problem)
@@ -64,11 +74,10 @@ class ModelChoice:
         self._starting, self.running_on = False, ""
         self._show()
 
-    _wanted = False
-
     def _on_open(self, bundle: Bundle) -> None:
         self.bundle, self.problem = bundle, None
         self._show()
+        self._tell(bundle)
         if self._wanted:
             self.start_engine()
 

@@ -77,7 +77,7 @@ def edge_letters(
     order
         ``viewer.dims.order``; the last two are shown, vertical then horizontal.
     orientation
-        ``viewer.camera.orientation``: (depth, vertical, horizontal), such as ``("away", "down", "right")``.
+        ``viewer.scene.camera.orientation``: (depth, vertical, horizontal), such as ``("away", "down", "right")``.
     data_to_world
         (3, 3) linear part of the layer's data-to-world transform.
     scale
@@ -111,7 +111,8 @@ class CanvasText:
                 position=position,
                 font_size=11 if corner else 17,
                 color=(0.85, 0.87, 0.90, 1.0) if corner else (0.98, 0.83, 0.35, 1.0),
-                box=corner,
+                # On white bone as on black air: letters must be read wherever the image ends.
+                box=True,
                 box_color=(0.0, 0.0, 0.0, 0.55),
             )
             viewer.canvas.overlays[_PREFIX + name] = overlay

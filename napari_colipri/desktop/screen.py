@@ -67,7 +67,7 @@ class Screen:
         self._mask_names: dict[int, str] = {}
         self._segmentation: Segmentation | None = None
         self._heats: dict[str, Heat] = {}
-        self._keys: list[str] = []
+        self._keys: list[Callable[[Any], None]] = []
         self._connections: list[tuple[Any, Callable[..., None]]] = []
         self._connect()
 
@@ -93,6 +93,8 @@ class Screen:
             self._forget_study()
         self.study = layer
         layers.widen_contrast_range(layer)
+        # Air is black: a white canvas around it would dazzle, whatever the theme.
+        self._viewer.canvas.background_color_override = "black"
         self._follow(layer.events.contrast_limits, self._view_changed)
         self._follow(layer.events.affine, self._view_changed)
         # Rotating or mirroring the layer changes which side is which.
@@ -179,7 +181,7 @@ class Screen:
         linear = np.stack([np.asarray(self.study.data_to_world(row)) - ahead for row in np.eye(3)], axis=1)
         return edge_letters(
             tuple(self._viewer.dims.order),
-            tuple(str(value) for value in self._viewer.camera.orientation),
+            tuple(str(value) for value in self._viewer.scene.camera.orientation),
             linear,
             display.scale,
             ndisplay=self._viewer.dims.ndisplay,
@@ -195,10 +197,11 @@ class Screen:
         for event, callback in self._connections:
             event.disconnect(callback)
         self._connections.clear()
-        for key in self._keys:
-            self._viewer.keymap.pop(key, None)
+        for key in [key for key, action in self._viewer.keymap.items() if action in self._keys]:
+            del self._viewer.keymap[key]
         self._keys.clear()
         self._text.close(self._viewer)
+        self._viewer.canvas.background_color_override = None
         self.study = self.masks = self._segmentation = None
         self._heats.clear()
 
@@ -208,12 +211,13 @@ class Screen:
         viewer = self._viewer
         self._follow(viewer.dims.events.order, self._view_changed)
         self._follow(viewer.dims.events.ndisplay, self._view_changed)
-        self._follow(viewer.camera.events.orientation, self._view_changed)
+        self._follow(viewer.scene.camera.events.orientation, self._view_changed)
         self._follow(viewer.cursor.events.position, self._cursor_moved)
         self._follow(viewer.layers.events.removed, self._layer_removed)
         for window in WINDOWS:
-            key = viewer.bind_key(window.key, _window_action(self, window.name), overwrite=True)
-            self._keys.append(key)
+            action = _window_action(self, window.name)
+            viewer.bind_key(window.key, action, overwrite=True)
+            self._keys.append(action)
 
     def _follow(self, event: Any, callback: Callable[..., None]) -> None:
         event.connect(callback)

@@ -105,6 +105,7 @@ def stylesheet(palette: Palette) -> str:
 #colipri QLabel[role="banner"] {{
   color: {p.warn}; font-weight: 600; padding: 5px 8px; border-left: 3px solid {p.warn}; background: {p.surface};
 }}
+#colipri QLabel[badge] {{ margin: 0px 1px; }}
 #colipri QLabel[badge="ok"], #colipri QLabel[badge="warn"], #colipri QLabel[badge="refuse"] {{
   padding: 2px 8px; border-radius: 8px; font-weight: 600; font-size: {small}pt;
 }}

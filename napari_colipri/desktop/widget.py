@@ -14,16 +14,24 @@ from napari_colipri.desktop import state as states
 from napari_colipri.desktop.analysis_run import AnalysisRun
 from napari_colipri.desktop.answers import Answers
 from napari_colipri.desktop.desk import Desk
-from napari_colipri.desktop.engine_bridge import ClientFactory, EngineBridge
+from napari_colipri.desktop.engine_bridge import EngineBridge
 from napari_colipri.desktop.exporting import Exporter
 from napari_colipri.desktop.jobs import Jobs
-from napari_colipri.desktop.loading import LoadedStudy, advice_for, load_study, sentence_for, study_name
+from napari_colipri.desktop.loading import (
+    LoadedStudy,
+    advice_for,
+    in_training_range,
+    load_study,
+    sentence_for,
+    study_name,
+)
 from napari_colipri.desktop.metadata import study_metadata
 from napari_colipri.desktop.model import ModelChoice
 from napari_colipri.desktop.panels.status import StatusPanel
 from napari_colipri.desktop.panels.tabs import Tabs
 from napari_colipri.desktop.panels.view import ViewPanel
 from napari_colipri.desktop.screen import Screen
+from napari_colipri.desktop.services import Services
 from napari_colipri.desktop.state import State
 from napari_colipri.desktop.statusbar import Readout
 from napari_colipri.desktop.theme import palette_of, stylesheet
@@ -31,6 +39,8 @@ from napari_colipri.errors import Cancelled, ColipriError, StudyRefused
 
 if TYPE_CHECKING:
     import napari
+
+    from napari_colipri.engine.bundle import Bundle
 
 __all__ = ["ColipriWidget"]
 
@@ -44,12 +54,13 @@ class ColipriWidget(QWidget):
     ----------
     napari_viewer
         napari passes it by this name.
-    client_factory
-        Makes the engine's client; None for the real one.
+    services
+        Engine, model and library; None for the real ones.
     """
 
-    def __init__(self, napari_viewer: napari.Viewer, client_factory: ClientFactory | None = None) -> None:
+    def __init__(self, napari_viewer: napari.Viewer, services: Services | None = None) -> None:
         super().__init__()
+        services = services or Services()
         self.setObjectName("colipri")
         self.setAcceptDrops(True)
         self._viewer = napari_viewer
@@ -60,10 +71,12 @@ class ColipriWidget(QWidget):
         self._closed = False
         self._build()
         self.jobs = Jobs(self)
-        self.bridge = EngineBridge(client_factory, self)
-        self.run = AnalysisRun(self.bridge, self.jobs, self)
+        self.bridge = EngineBridge(services.client, self)
+        self.run = AnalysisRun(self.bridge, self.jobs, services.library, self)
         self.readout = Readout()
-        self.model = ModelChoice(self.bridge, self.jobs, self.status.show_model)
+        self.model = ModelChoice(
+            self.bridge, self.jobs, services.bundle, tell=self._on_model, say=self.status.show_model
+        )
         self.desk = Desk(self.tabs.report)
         exporter = self.exporter = Exporter(self, self.tabs.report, self.jobs, self.desk)
         self.screen = Screen(
@@ -191,7 +204,15 @@ class ColipriWidget(QWidget):
             self.screen.show_study(study)
         self._begin(study)
 
+    def _on_model(self, bundle: Bundle) -> None:
+        """Add what the model says about a study that was on screen before the model was known."""
+        study = None if self.study is None else in_training_range(self.study, bundle)
+        if study is not None and study is not self.study and not self.state.working:
+            self._begin(study)
+
     def _begin(self, study: LoadedStudy) -> None:
+        if self.model.bundle is not None:
+            study = in_training_range(study, self.model.bundle)
         self.study = study
         self._set(states.opened(study.name, study.volume.passport))
         self.answers.turn_to(study)
@@ -260,6 +281,7 @@ class ColipriWidget(QWidget):
         self.state = state
         self.status.show_state(state)
         self.view.setEnabled(state.shown)
+        self.view.setVisible(state.shown)
         self.tabs.report.all_button.setEnabled(state.analysed)
 
     def _on_view(self) -> None:
@@ -273,6 +295,7 @@ class ColipriWidget(QWidget):
         palette = palette_of(self._viewer.theme)
         self.setStyleSheet(stylesheet(palette))
         self.tabs.findings.set_palette(palette)
+        self.tabs.report.set_palette(palette)
 
     def showEvent(self, event: Any) -> None:
         """Find the status bar once the dock is part of a window."""

@@ -19,6 +19,7 @@ def set_property(widget: QWidget, name: str, value: Any) -> None:
     if style is not None:
         style.unpolish(widget)
         style.polish(widget)
+        widget.updateGeometry()
 
 
 def label(text: str = "", role: str = "body", *, wrap: bool = True) -> QLabel:

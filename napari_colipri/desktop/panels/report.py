@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtGui import QTextCursor
+from qtpy.QtGui import QColor, QFont, QSyntaxHighlighter, QTextCharFormat, QTextCursor
 from qtpy.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
 from napari_colipri.desktop.panels.parts import Note, button, label, row
+from napari_colipri.desktop.theme import Palette
 
 __all__ = ["ReportPanel"]
 
 #: Pause in typing after which a draft is written to disk, ms.
 _AUTOSAVE_MS = 600
+
+
+class _Headings(QSyntaxHighlighter):
+    """Sets the heading lines of a draft off from its sentences."""
+
+    def __init__(self, document: Any) -> None:
+        super().__init__(document)
+        self.format_ = QTextCharFormat()
+        self.format_.setFontWeight(QFont.Weight.Bold)
+
+    def colour(self, colour: str) -> None:
+        """Take the theme's colour."""
+        self.format_.setForeground(QColor(colour))
+        self.rehighlight()
+
+    def highlightBlock(self, text: str) -> None:
+        """Qt asks for each line."""
+        if text.startswith("# "):
+            self.setFormat(0, len(text), self.format_)
 
 
 class ReportPanel(QWidget):
@@ -32,6 +54,7 @@ class ReportPanel(QWidget):
         self.editor = QPlainTextEdit()
         self.editor.setTabChangesFocus(True)
         self.editor.setMinimumHeight(120)
+        self._headings = _Headings(self.editor.document())
         self.evidence = label("", "caption")
         self.evidence_button = button("Show", tip="Show the heat map behind this sentence")
         self.saved = label("", "caption", wrap=False)
@@ -70,6 +93,12 @@ class ReportPanel(QWidget):
         self.evidence_button.clicked.connect(self._on_evidence)
         self.report_button.clicked.connect(self.export_report)
         self.all_button.clicked.connect(self.export_all)
+
+    def set_palette(self, palette: Palette) -> None:
+        """Take the colours of the theme; that is no edit."""
+        self.editor.blockSignals(True)
+        self._headings.colour(palette.accent)
+        self.editor.blockSignals(False)
 
     def show_text(self, text: str | None, *, saved: str = "", generated: str = "") -> None:
         """Show a draft, or the place where it will stand.

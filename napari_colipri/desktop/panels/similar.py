@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
-from superqt import QElidingLabel
 
 from napari_colipri.desktop.panels.parts import Card, Note, clear_layout, label, row
 
@@ -59,9 +58,7 @@ def _case(hit: Hit) -> QWidget:
     outer.addWidget(_picture(hit.thumbnail_png), 0, Qt.AlignmentFlag.AlignTop)
     words = QVBoxLayout()
     words.setSpacing(3)
-    name = QElidingLabel(hit.case_id)
-    name.setProperty("role", "heading")
-    name.setToolTip(hit.case_id)
+    name = label(hit.case_id, "heading")
     number = label(f"{hit.similarity:.2f}".replace("-", "\N{MINUS SIGN}"), "heading", wrap=False)
     number.setToolTip("Cosine with this study, both centred on the library's mean")
     words.addLayout(row(name, number, stretch=0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 from napari_colipri import RESEARCH_USE_ONLY
@@ -45,6 +45,8 @@ class StatusPanel(QWidget):
         self.study.setTextFormat(Qt.TextFormat.PlainText)
         self.study.setElideMode(Qt.TextElideMode.ElideMiddle)
         self.badge = QLabel()
+        self.badge.setProperty("badge", "ok")
+        self.badge.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.file_button = button("Open file…", tip="NIfTI, NRRD, MHA, a DICOM file or a zip of one study")
         self.folder_button = button("Open folder…", tip="A folder of DICOM files")
         self.file_button.clicked.connect(self.open_file)
@@ -90,6 +92,8 @@ class StatusPanel(QWidget):
         self.restart_button.setVisible(state.restartable)
         self.analyse_button.setVisible(state.can_analyse and not state.restartable)
         self.analyse_button.setText("Analyse again" if state.analysed else "Analyse")
+        set_property(self.analyse_button, "kind", "quiet" if state.analysed else "primary")
+        set_property(self.card, "drop", "true" if state.phase is Phase.EMPTY else "false")
         for widget in (self.file_button, self.folder_button):
             widget.setEnabled(not state.working)
         self.card.set_tone(_TONES.get(state.phase, ""))
@@ -101,9 +105,9 @@ class StatusPanel(QWidget):
             verdict = "refuse"
         self.badge.setVisible(verdict is not None and state.phase is not Phase.OPENING)
         if verdict is not None:
+            set_property(self.badge, "badge", verdict)
             self.badge.setText(_BADGES[verdict])
             self.badge.setToolTip("Verdict of the study's passport")
-            set_property(self.badge, "badge", verdict)
 
 
 def _words(state: State) -> tuple[str, str]:

@@ -108,7 +108,7 @@ def facts(passport: Passport) -> list[tuple[str, str]]:
     for key, name in (("kind", "Format"), ("kernel", "Kernel"), ("dtype", "Values")):
         if value := study.get(key):
             out.append((name, str(value).upper() if key == "kind" else str(value)))
-    out.extend(_range(study.get("hu_range")))
+    out.extend(_range(study.get("hu_range_sampled")))
     if fingerprint := study.get("fingerprint"):
         out.append(("Fingerprint", str(fingerprint)[:12]))
     return out
@@ -118,4 +118,4 @@ def _range(value: Any) -> list[tuple[str, str]]:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         return []
     low, high = (f"{float(number):.0f}".replace("-", "\N{MINUS SIGN}") for number in value)
-    return [("HU", f"{low} to {high}")]
+    return [("HU (sampled)", f"{low} to {high}")]
