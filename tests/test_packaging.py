@@ -111,7 +111,14 @@ def interpreter(folder: Path) -> Path:
 def installed(folder: Path, *what: str | Path) -> dict[str, Any]:
     """Install ``what`` without its dependencies and return what the probe finds."""
     python = interpreter(folder / "environment")
-    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
+    options = [
+        "--quiet",
+        "--ignore-installed",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--disable-pip-version-check",
+    ]
     run(sys.executable, "-m", "pip", "--python", python, "install", *options, *what, cwd=folder)
     found: dict[str, Any] = json.loads(run(python, "-c", PROBE, cwd=folder))
     return found
