@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_colipri.cli.console import cancellable, guarded, print_json, say, show_progress
-from napari_colipri.cli.studies import Json
+from napari_colipri.cli.console import USAGE, cancellable, existing, guarded, print_json, say, show_progress, stop
+from napari_colipri.cli.studies import Device, Json
 
 if TYPE_CHECKING:
     from napari_colipri.engine.bundle import Bundle
@@ -99,3 +99,52 @@ def remove_model(name: Annotated[str, typer.Argument(metavar="NAME", help="An ad
 
     remove_bundle(name)
     print(f"Removed {name}.")
+
+
+@app.command("check")
+@guarded
+def check_model(
+    name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="A bundle.")],
+    studies: Annotated[Path, typer.Option("--studies", help="Folder of studies to score it on.")],
+    labels: Annotated[Path | None, typer.Option("--labels", help="CSV: a column study, then one per finding.")] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Say whether the axis order that a bundle states is right, wrong or cannot be told, by scoring each.
+
+    A right axis order of an added bundle is recorded as verified. Exit status 4 if it is wrong.
+    """
+    from napari_colipri.engine.bundle import open_bundle
+    from napari_colipri.engine.check import check_axis_order
+
+    if not studies.is_dir():
+        raise stop(USAGE, f"--studies {studies} is not a folder.")
+    bundle = open_bundle(name)
+    with cancellable() as cancel, show_progress() as progress:
+        found = check_axis_order(
+            bundle,
+            studies,
+            existing(labels) if labels is not None else None,
+            device=device,
+            progress=progress,
+            cancel=cancel,
+        )
+    if json:
+        print_json(found.to_json())
+    else:
+        print(found.sentence())
+        for sentence in found.skipped:
+            print(f"  Skipped: {sentence}")
+    if found.answer == "right":
+        _record(bundle)
+    elif found.answer == "wrong":
+        raise stop(4, f"wrong_axis_order: {bundle.name} is not to be used with axis order {found.axis_order}.")
+
+
+def _record(bundle: Bundle) -> None:
+    """Note that the axis order is verified, where the bundle is one of the user's and does not say so yet."""
+    from napari_colipri.engine.bundle import bundles_dir, record_verified
+
+    if bundle.path.parent == bundles_dir() and bundle.config.settings.axis_order == "assumed":
+        record_verified(bundle.path.name, "axis_order")
+        say(f"Recorded in {bundle.name}: its axis order is verified.")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from napari_colipri.paths import cache_dir
+from tests.bundles import write_tiny_bundle
 from tests.cli.conftest import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,31 @@ def test_models_are_added_listed_and_removed(run: Run, tiny: Path) -> None:
     assert run("model", "remove", "mine").status == 0
     assert run("model", "remove", "mine").status == 4
     assert run("model", "remove", "demo").status == 4
+
+
+def test_the_axis_order_of_random_weights_cannot_be_told(run: Run, study: Path, tiny: Path) -> None:
+    done = run("model", "check", tiny, "--studies", study.parent, "--json")
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["answer"] == "inconclusive"
+    assert run("model", "check", tiny, "--studies", study).status == 2
+    assert run("model", "check", tiny, "--studies", study.parent, "--labels", "nowhere.csv").status == 2
+
+
+@pytest.mark.parametrize(("answer", "status"), [("right", 0), ("wrong", 4), ("inconclusive", 0)])
+def test_only_a_right_axis_order_is_recorded(
+    run: Run, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, status: int
+) -> None:
+    from napari_colipri.engine.check import CheckReport
+
+    settings = {"axis_order": "assumed", "pooling": "verified", "preset": "verified"}
+    assert (
+        run("model", "add", write_tiny_bundle(tmp_path / "unsure", settings=settings), "--name", "unsure").status == 0
+    )
+    report = CheckReport(answer, "RAS", "labels", {"RAS": 0.8, "SAR": 0.5}, 9, 0.01)  # type: ignore[arg-type]
+    monkeypatch.setattr("napari_colipri.engine.check.check_axis_order", lambda *_, **__: report)
+    assert run("model", "check", "unsure", "--studies", study.parent).status == status
+    (listed,) = [item for item in json.loads(run("model", "list", "--json").out) if item["name"] == "unsure"]
+    assert listed["settings"]["axis_order"] == ("verified" if answer == "right" else "assumed")
 
 
 # ------------------------------------------------------------------------------------------------------- library
