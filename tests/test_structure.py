@@ -126,6 +126,24 @@ def third_parties(roots: set[str]) -> set[str]:
     }
 
 
+def test_every_passport_code_is_documented() -> None:
+    from napari_colipri.ct.passport import CODES
+
+    rows = {
+        "refused, refused": ("refuse", "refuse"),
+        "with a warning, refused": ("warn", "refuse"),
+        "with a warning, with a warning": ("warn", "warn"),
+        "without remark, with a warning": ("ok", "warn"),
+        "with a warning, without remark": ("warn", "ok"),
+    }
+    documented = {}
+    for line in (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8").splitlines():
+        verdicts = rows.get(line.strip("| ").partition(" |")[0])
+        if verdicts is not None:
+            documented |= dict.fromkeys(re.findall(r"`(\w+)`", line), verdicts)
+    assert documented == CODES
+
+
 def test_links_between_the_documents_lead_somewhere() -> None:
     broken = []
     for document in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]:
