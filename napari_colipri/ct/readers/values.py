@@ -15,7 +15,7 @@ from napari_colipri.ct.resample import AIR_HU
 from napari_colipri.errors import OutOfResources, StudyRefused
 from napari_colipri.progress import CancelToken, Progress
 
-__all__ = ["MAX_VOXELS", "PADDING_HU", "Voxels", "check_declared", "read_voxels"]
+__all__ = ["MAX_VOXELS", "PADDING_HU", "Voxels", "check_declared", "convert_voxels", "read_voxels"]
 
 #: Largest volume taken: 4 GiB of int16, e.g. 1024 x 1024 x 2048.
 MAX_VOXELS = 2**31
@@ -183,4 +183,12 @@ def read_voxels(
             block.byteswap(inplace=True)
         sink.put(start, block)
         progress((start + size) / count, "Reading")
+    return Voxels(sink.hu, sink.not_finite, sink.padding)
+
+
+def convert_voxels(stored: _Flat) -> Voxels:
+    """Treat values that are in memory already, 1-D in file order, as :func:`read_voxels` treats a file's."""
+    sink = _Sink(stored.size, stored.dtype, 1.0, 0.0)
+    for start in range(0, stored.size, _BLOCK):
+        sink.put(start, stored[start : start + _BLOCK])
     return Voxels(sink.hu, sink.not_finite, sink.padding)
