@@ -2,7 +2,7 @@
 
 Public versions of ``colipri`` disagree (0.1.0 and 0.1.1 reorient to SAR, 0.1.2 and 0.1.3 to RAS) and weights do not
 say. With labels, zero-shot AUROC decides; without, anatomy does: the model is asked where organs are whose relation is
-the same in every patient. An order wins only if chance is an unlikely explanation both of its lead and of its own score;
+the same in every patient. An order wins only if chance is an unlikely explanation of its lead and of its own score too:
 random weights end as *inconclusive*.
 """
 

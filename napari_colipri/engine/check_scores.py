@@ -1,7 +1,7 @@
 """How good an axis order is, and whether chance explains it. numpy only.
 
-Rows are studies. Studies are resampled for the lead of one order over another; relations and labels, which a random network
-gets right or wrong for all studies alike, for the winner's own score.
+Rows are studies. Studies are resampled for the lead of one order over another; relations and labels, which a random
+network gets right or wrong for all studies alike, for the winner's own score.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from napari_colipri.text.findings import prompts_for_text
 __all__ = ["UNKNOWN_WORDS", "question_for"]
 
 UNKNOWN_WORDS = "this model does not know these words"
+_FRAME = frozenset("a an the no not without there is are present absent".split())  # noqa: SIM905 - reads better
 _NEGATED = re.compile(r"^(there (is|are) )?(no|not|without)\b|\b(is|are) (not present|absent)\W*$", re.IGNORECASE)
 
 
@@ -35,10 +36,9 @@ def question_for(text: str, config: BundleConfig, tokenizer: TextTokenizer) -> Q
         With a note, and without a number, if the model cannot read the text or was not trained to see it.
     """
     clean = " ".join(text.split())
-    try:
-        present, absent = prompts_for_text(clean)
-    except ValueError:
+    if not any(word not in _FRAME for word in re.findall(r"\w+", clean.lower())):
         return Question(clean, note="this prompt holds no words")
+    present, absent = prompts_for_text(clean)
     noun = absent[0].removeprefix("There is no ").removesuffix(".")
     known = {question.name.lower(): question for question in questions(config)}
     own = known.get(clean.lower()) or known.get(noun.lower())
