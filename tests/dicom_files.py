@@ -75,6 +75,7 @@ def write_series(
     positions: Sequence[Sequence[float]] | None = None,
     spacing_mm: float = 10.0,
     series: str = "1.2.826.0.1.3680043.8.498.2",
+    syntax: str = ExplicitVRLittleEndian,
     edit: Edit | None = None,
     shuffled: bool = True,
 ) -> list[Path]:
@@ -102,5 +103,5 @@ def write_series(
         image.ImagePositionPatient = [float(item) for item in position]
         if edit is not None:
             edit(image, k)
-        paths.append(write_image(image, folder / f"{series[-4:]}-{names[k]:04d}.dcm"))
+        paths.append(write_image(image, folder / f"{series[-4:]}-{names[k]:04d}.dcm", syntax))
     return paths

@@ -20,6 +20,8 @@ Array = npt.NDArray[Any]
 _SAMPLE_MM = 4.0
 #: Below this a voxel is air or lung, HU.
 _AIRY_HU = -400
+#: Air outside the body is at or below this, lung is above.
+_OUTSIDE_HU = -930
 #: A slice shows lung where this share of the body's cross-section is airy. Bowel gas stays below half of it.
 _LUNG_SHARE = 0.10
 _SOME_LUNG_SHARE = 0.08
@@ -77,9 +79,6 @@ def _not_hu(voxels: Array) -> Reason | None:
 def _air_off(voxels: Array) -> str | None:
     """Return how air or tissue misses its place on the HU scale, or None."""
     airy = voxels[(voxels < -200) & (voxels > -1500)]
-    tissue = float(np.mean((voxels > -200) & (voxels < 300)))
-    if tissue < 0.005 and airy.size > 0.5 * voxels.size:
-        return "hardly any voxel is soft tissue, almost all are near air: the intercept was probably applied twice"
     if airy.size < 0.05 * voxels.size:
         return None
     counts, edges = np.histogram(airy, bins=np.arange(-1500, -174, 25))
@@ -87,6 +86,8 @@ def _air_off(voxels: Array) -> str | None:
     # outside air peaks at -1000, padding at -1024, lung between -900 and -500
     if peak < -1135 or (peak > -450 and counts.max() > 0.3 * airy.size):
         return f"air peaks at {peak:.0f} instead of -1000"
+    if airy.size > 0.5 * voxels.size and np.mean((voxels > -200) & (voxels < 300)) < 0.005:
+        return "hardly any voxel is soft tissue, almost all are near air: the intercept was probably applied twice"
     return None
 
 
@@ -114,19 +115,18 @@ def _extent_mm(volume: CTVolume) -> list[float]:
 
 @dataclass(frozen=True)
 class _Profile:
-    """Airy share of the body per slice from feet to head, mm between slices, and how far the body fills the edges."""
+    """Airy share of the body per slice from feet to head, mm between slices, and whether the outline is cut off."""
 
     share: npt.NDArray[np.float64]
     step_mm: float
-    edges: tuple[float, float, float, float]
+    cut: bool
 
 
 def _profile(volume: CTVolume, voxels: Array) -> _Profile:
     order, signs = axis_order(volume.affine)
     axis = order.index(2)
-    solid = np.moveaxis(voxels, axis, 0) >= _AIRY_HU
-    if signs[axis] < 0:
-        solid = solid[::-1]
+    upwards = np.moveaxis(voxels, axis, 0)[:: signs[axis]]
+    solid = upwards >= _AIRY_HU
     # air that touches the slice's edge within the slice is outside; a ring of air around joins it to one label
     from scipy import ndimage
 
@@ -137,9 +137,13 @@ def _profile(volume: CTVolume, voxels: Array) -> _Profile:
     outside = (labels == labels[:, :1, :1])[:, 1:-1, 1:-1]
     body = (~outside).sum(axis=(1, 2))
     inside_air = (~outside & ~solid).sum(axis=(1, 2))
-    edges = [float(solid[:, n, :].mean()) for n in (0, -1)] + [float(solid[:, :, n].mean()) for n in (0, -1)]
+    edges = [upwards[:, 0], upwards[:, -1], upwards[:, :, 0], upwards[:, :, -1]]
+    air = np.concatenate([edge[edge < _AIRY_HU] for edge in edges])
+    # a body at two edges, or lung instead of outside air at them, is a crop from within
+    filled = sum(float(np.mean(edge >= _AIRY_HU)) > 0.4 for edge in edges)
+    cut = filled >= 2 or air.size == 0 or float(np.median(air)) > _OUTSIDE_HU
     step = _extent_mm(volume)[axis] / solid.shape[0]
-    return _Profile(inside_air / np.maximum(body, 1), step, (edges[0], edges[1], edges[2], edges[3]))
+    return _Profile(inside_air / np.maximum(body, 1), step, cut)
 
 
 def _body_part(volume: CTVolume, voxels: Array) -> Reason | None:
@@ -151,7 +155,7 @@ def _body_part(volume: CTVolume, voxels: Array) -> Reason | None:
     height = found.share.size * found.step_mm
     extent = _extent_mm(volume)
     narrow = min(extent[axis] for axis in range(3) if axis != order.index(2)) < _SMALLEST_WIDTH_MM
-    if narrow or height < 40 or sum(edge > 0.4 for edge in found.edges) >= 2:
+    if found.cut or narrow or height < 40:
         return None
     lung = np.flatnonzero(found.share >= _LUNG_SHARE)
     if found.share.max() < _SOME_LUNG_SHARE:
