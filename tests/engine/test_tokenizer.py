@@ -11,8 +11,8 @@ from napari_colipri.engine.tokenizer import TextTokenizer, load_tokenizer
 from napari_colipri.errors import BundleError
 
 _TEXT = (
-    "[PAD] [UNK] [CLS] [SEP] [MASK] no not is are present lung ##s nod ##ule nodule heart enlarged card ##io ##meg ##aly "
-    "right left pleural effusion . , - ( ) 12 mm cafe ü"
+    "[PAD] [UNK] [CLS] [SEP] [MASK] no not is are present lung ##s nod ##ule nodule heart enlarged card ##io ##meg "
+    "##aly right left pleural effusion . , - ( ) 12 mm cafe ü"
 )
 _WORDS = _TEXT.split()
 _LETTERS = [mark + letter for letter in "abcdefghijklmnopqrstuvwxyz0123456789" for mark in ("", "##")]
