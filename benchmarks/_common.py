@@ -128,7 +128,8 @@ def public_image(volume: CTVolume, *, as_float: bool = True) -> Any:
     import torchio
 
     values = volume.hu.astype(np.float32) if as_float else np.array(volume.hu)
-    return torchio.ScalarImage(tensor=torch.from_numpy(np.ascontiguousarray(values))[None], affine=volume.affine)
+    image: Any = torchio.ScalarImage
+    return image(tensor=torch.from_numpy(np.ascontiguousarray(values))[None], affine=volume.affine)
 
 
 def _command() -> str:
@@ -167,7 +168,7 @@ def _line(cells: Any) -> str:
 
 
 def _inserted(text: str, heading: str, header: str, rule: str, lines: list[str]) -> str:
-    """Return ``text`` with ``lines`` at the end of the table below ``heading``; a table with other columns starts anew."""
+    """Return ``text`` with ``lines`` at the end of the table below ``heading``; other columns start a new table."""
     body = text.rstrip("\n").split("\n")
     if heading not in body:
         return "\n".join([*body, "", heading, "", header, rule, *lines, ""])

@@ -87,7 +87,7 @@ def _bert(sizes: Sizes) -> Any:
 
 def write_vocabulary(folder: Path, sizes: Sizes) -> Path:
     """Write a WordPiece vocabulary that knows every finding, filled up to the tower's size."""
-    words = " ".join(FINDING_NAMES).lower().split() + "no not is present there . ,".split()
+    words = [*" ".join(FINDING_NAMES).lower().split(), "no", "not", "is", "present", "there", ".", ","]
     letters = [mark + letter for mark in ("", "##") for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
     known = list(dict.fromkeys([*_SPECIAL, *words, *letters]))
     filler = [f"[unused{number}]" for number in range(sizes.vocabulary - len(known))]
@@ -97,7 +97,7 @@ def write_vocabulary(folder: Path, sizes: Sizes) -> Path:
 
 
 def write_bundle(folder: Path, model: Any, sizes: Sizes) -> None:
-    """Write weights and vocabulary; with the official sizes as a raw official folder, otherwise with a configuration."""
+    """Write weights and vocabulary; official sizes as a raw official folder, others with a configuration."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,9 +144,8 @@ def _config(sizes: Sizes) -> dict[str, Any]:
 def public_texts(model: Any, vocabulary: Path, texts: list[str]) -> npt.NDArray[np.float32]:
     """Return the public package's embeddings [n, D] of ``texts``, padded to 512 tokens as it does."""
     import torch
-    from transformers import BertTokenizer
-
     from colipri.processor import Processor
+    from transformers import BertTokenizer
 
     processor = Processor(None, BertTokenizer(str(vocabulary), do_lower_case=True))
     rows = []
