@@ -7,13 +7,11 @@ a display an Xvfb is started: drawing in software on the processor is the slow c
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,22 +47,22 @@ class Record:
     outcome: str = ""
 
 
-@contextlib.contextmanager
-def display() -> Iterator[None]:
-    """Provide a display where there is none."""
-    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        yield
-        return
+def has_display() -> bool:
+    """Return whether windows can be opened here."""
+    return not sys.platform.startswith("linux") or any(os.environ.get(key) for key in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def with_display(arguments: list[str]) -> None:
+    """Run this measurement in a process of its own on an Xvfb that outlives its window."""
     reading, writing = os.pipe()
     screen = ["-screen", "0", "1600x1000x24", "-displayfd", str(writing), "-nolisten", "tcp"]
     server = subprocess.Popen(["Xvfb", *screen], pass_fds=[writing], stderr=subprocess.DEVNULL)
     os.close(writing)
     try:
         with os.fdopen(reading) as told:
-            os.environ["DISPLAY"] = f":{told.readline().strip()}"
-        yield
+            environment = {**os.environ, "DISPLAY": f":{told.readline().strip()}", "QT_QPA_PLATFORM": "xcb"}
+        subprocess.run([sys.executable, "-m", "benchmarks", "stall", *arguments], env=environment, check=True)
     finally:
-        os.environ.pop("DISPLAY", None)
         server.terminate()
         server.wait()
 
@@ -136,9 +134,12 @@ def main(arguments: list[str] | None = None) -> None:
     options_of.add_argument("--study", type=Path, help="the benchmark volume without it")
     options_of.add_argument("--bundle", help="name or folder; the embedded one without it")
     options = options_of.parse_args(arguments)
+    if not has_display():
+        with_display(sys.argv[1:] if arguments is None else arguments)
+        return
     study = options.study or benchmark_volume()
     # settings, drafts and logs of this run go to a folder of its own
-    with tempfile.TemporaryDirectory() as home, display():
+    with tempfile.TemporaryDirectory() as home:
         os.environ["NAPARI_COLIPRI_HOME"] = home
         os.environ["NAPARI_CONFIG"] = str(Path(home) / "napari.yaml")
         record = measure(study, options.bundle)

@@ -83,6 +83,7 @@ class EngineClient:
         self._configured: protocol.Configure | None = None
         self._volume: CTVolume | None = None
         self._lending = Lending()
+        self._may_share = False
         self._open: dict[int, _Ticket] = {}
         self._winding_down: dict[int, float] = {}
         self._running: int | None = None
@@ -219,6 +220,7 @@ class EngineClient:
         if deadline is not None and time.monotonic() >= deadline and deadline in self._winding_down.values():
             self._end_child()
         self._send_out()
+        self._share_ahead()
 
     def _emit(self, event: protocol.Event) -> None:
         if self._closing.is_set():
@@ -239,6 +241,7 @@ class EngineClient:
             return
         self._give_up([number for number, ticket in self._open.items() if isinstance(ticket.request, _NEEDS_VOLUME)])
         self._volume = volume
+        self._may_share = volume is not None and volume.passport.blocking("analyse") is None
         message = self._lending.withdraw()
         if message is not None:
             self._send(message)
@@ -309,6 +312,16 @@ class EngineClient:
             message = self._lending.show(self._volume, self._closing.is_set)
             if message is not None:
                 self._send(message)
+
+    def _share_ahead(self) -> None:
+        """Copy a new volume while nobody waits for it yet, so that the first question costs the window nothing."""
+        if self._volume is None or not self._may_share or not self._commands.empty():
+            return
+        self._may_share = False
+        try:
+            self._lending.share(self._volume, self._closing.is_set)
+        except ColipriError as error:
+            _log.debug("not shared ahead of the first request: %s", error.code)  # which tries again, and tells
 
     # --------------------------------------------------------------------- from the worker
 

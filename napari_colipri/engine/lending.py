@@ -26,8 +26,8 @@ class Lending:
         self._retired: list[tuple[int, Block]] = []
         self._lent: dict[str, tuple[int, Block]] = {}
 
-    def show(self, volume: CTVolume, stop: Callable[[], bool]) -> protocol.HoldVolume | None:
-        """Share a volume and return what tells the worker of it, or None if it knows.
+    def share(self, volume: CTVolume, stop: Callable[[], bool]) -> None:
+        """Copy a volume into a block of its own, unless that was done.
 
         Raises
         ------
@@ -37,7 +37,11 @@ class Lending:
         if self._volume is None or self._volume[0] is not volume:
             self._volume = (volume, *share_array(volume.hu, stop))
             self._shown = False
-        if self._shown:
+
+    def show(self, volume: CTVolume, stop: Callable[[], bool]) -> protocol.HoldVolume | None:
+        """Share a volume and return what tells the worker of it, or None if it knows; raises as :meth:`share`."""
+        self.share(volume, stop)
+        if self._shown or self._volume is None:
             return None
         self._shown = True
         self._serial += 1

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
@@ -39,7 +40,7 @@ _log = logging.getLogger(__name__)
 DEFAULT_SESSION = "napari_colipri.engine.session:Session"
 
 #: Steps of ``os.nice``: the window draws first, also where the engine uses every core.
-_NICE = 10
+_NICE = 5
 
 
 class EngineSession(Protocol):
@@ -114,6 +115,8 @@ def serve(requests: connection.Connection, messages: connection.Connection, opti
 
 
 def _settle(options: WorkerOptions) -> None:
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries, about each other: this process has no reader
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # Threads of a finished parallel region sleep instead of spinning on the cores that the window draws with.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
