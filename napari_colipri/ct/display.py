@@ -135,7 +135,9 @@ class DisplayVolume:
         for display_axis, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
             values = edit[:, display_axis]
             found[:, axis] = self.data.shape[display_axis] - 1 - values if flip else values
-        return np.unique(found, axis=0).astype(np.intp)
+        shape = self.source.geometry.shape
+        flat = np.unique(np.ravel_multi_index(tuple(found.T), shape))
+        return np.stack(np.unravel_index(flat, shape), axis=1)
 
     def _resampled_edit(self, edit: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
         low, high = edit.min(axis=0), edit.max(axis=0)

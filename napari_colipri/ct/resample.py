@@ -17,6 +17,7 @@ from napari_colipri.ct.geometry import (
     slice_coordinates,
     uneven_index,
 )
+from napari_colipri.ct.sampling import sample
 from napari_colipri.ct.volume import Affine, CTVolume, Geometry, HUArray
 from napari_colipri.progress import CancelToken, Progress, report_nothing
 
@@ -24,8 +25,6 @@ __all__ = ["AIR_HU", "orthogonal_volume", "patient_grid", "sample_hu", "sample_l
 
 #: HU outside the scanned volume.
 AIR_HU = -1024
-#: Output voxels per step between two looks at the cancel token: about 0.1 s of work.
-_SLAB_VOXELS = 2_000_000
 #: A straight grid never exceeds the larger of the source and this (1 GiB of int16); it is coarsened instead.
 _MAX_VOXELS = 2**29
 #: Slices further apart than this many median steps are a hole: filled with air, never bridged.
@@ -73,60 +72,6 @@ def patient_grid(volume: CTVolume, codes: str) -> tuple[tuple[int, int, int], Af
         grid[row, axis] = sign * steps[axis]
         grid[row, 3] = low[axis] + extent[axis] / 2 - sign * half[axis]
     return (int(shape[0]), int(shape[1]), int(shape[2])), grid
-
-
-def _outside(
-    matrix: Affine, start: int, shape: tuple[int, ...], source: tuple[int, ...]
-) -> npt.NDArray[np.bool_] | None:
-    """Return which voxels of a slab lie beyond the outer faces of the source, or None where none does.
-
-    Along the last axis of a row every source coordinate is linear, so the inside is one interval.
-    """
-    x = np.arange(start, start + shape[0])[:, None]
-    y = np.arange(shape[1])[None, :]
-    low, high = np.full(shape[:2], -np.inf), np.full(shape[:2], np.inf)
-    for axis, count in enumerate(source):
-        base = matrix[axis, 0] * x + matrix[axis, 1] * y + matrix[axis, 3]
-        slope = matrix[axis, 2]
-        near, far = -0.5 - 1e-6 - base, count - 0.5 + 1e-6 - base
-        if abs(slope) < 1e-12:
-            low = np.where((near > 0) | (far < 0), np.inf, low)
-            continue
-        near, far = (near / slope, far / slope) if slope > 0 else (far / slope, near / slope)
-        low, high = np.maximum(low, near), np.minimum(high, far)
-    if low.max() <= 0 and high.min() >= shape[2] - 1:
-        return None
-    z = np.arange(shape[2])
-    return np.asarray((z < low[..., None]) | (z > high[..., None]))
-
-
-def _sample(
-    array: _Any3D,
-    matrix: Affine,
-    out: _Any3D,
-    *,
-    order: int,
-    fill: float,
-    progress: Progress,
-    cancel: CancelToken | None,
-) -> None:
-    """Fill ``out`` with ``array`` sampled at ``matrix @ out_index``; ``fill`` beyond the outer faces."""
-    from scipy import ndimage
-
-    depth = max(1, _SLAB_VOXELS // max(1, math.prod(out.shape[1:])))
-    for start in range(0, out.shape[0], depth):
-        if cancel is not None:
-            cancel.check()
-        slab = out[start : start + depth]
-        offset = matrix[:3, 3] + matrix[:3, 0] * start
-        # edge voxels keep their value up to their outer face, hence "nearest" and a mask instead of "constant"
-        ndimage.affine_transform(
-            array, matrix[:3, :3], offset, slab.shape, slab, order=order, mode="nearest", prefilter=False
-        )
-        outside = _outside(matrix, start, slab.shape, array.shape)
-        if outside is not None:
-            slab[outside] = fill
-        progress(min(1.0, (start + depth) / out.shape[0]), "Resampling")
 
 
 def _even_grid(geometry: Geometry, affine: Affine) -> tuple[npt.NDArray[np.float64], Affine, Geometry]:
@@ -181,7 +126,7 @@ def _resampled(
     out = np.empty(shape, array.dtype)
     matrix = invert(affine) @ grid
     fill = 0 if labels else AIR_HU
-    _sample(array, matrix, out, order=0 if labels else 1, fill=fill, progress=progress, cancel=cancel)
+    sample(array, matrix, out, order=0 if labels else 1, fill=fill, progress=progress, cancel=cancel)
     return out
 
 
@@ -225,7 +170,9 @@ def sample_labels(
     cancel: CancelToken | None = None,
 ) -> npt.NDArray[np.integer[Any]]:
     """Sample labels of the source grid [i, j, k] at the nearest voxel; 0 outside."""
-    array, affine, _ = _even_slices(labels, volume.geometry, volume.affine, labels=True)
+    # lines along the axis that is unrotated most often, i, are ten times faster than voxels
+    ordered = np.asfortranarray(labels) if volume.hu.flags.f_contiguous else labels
+    array, affine, _ = _even_slices(ordered, volume.geometry, volume.affine, labels=True)
     return _resampled(array, affine, shape, grid, labels=True, progress=report_nothing, cancel=cancel)
 
 

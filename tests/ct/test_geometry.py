@@ -209,7 +209,7 @@ def test_the_straight_grid_is_at_least_as_fine_as_the_source() -> None:
 
 def test_outside_the_source_is_air() -> None:
     straight = orthogonal_volume(sheared_volume(30.0, anatomy=lambda points: np.full(points.shape[:-1], 50.0)))
-    assert set(np.unique(straight.hu)) == {-1024.0, 50.0}
+    assert set(np.unique(np.round(straight.hu, 3))) == {-1024.0, 50.0}
 
 
 def test_a_missing_slice_is_bridged_and_a_hole_is_air() -> None:
@@ -232,7 +232,7 @@ def test_int16_stays_int16_and_is_rounded() -> None:
 
 
 def test_resampling_reports_progress_and_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_colipri.ct.resample._SLAB_VOXELS", 500)
+    monkeypatch.setattr("napari_colipri.ct.sampling._SLAB_VOXELS", 500)
     seen: list[float] = []
     orthogonal_volume(sheared_volume(10), progress=lambda fraction, text: seen.append(fraction))
     assert len(seen) > 2
