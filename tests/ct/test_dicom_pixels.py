@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pydicom.uid import (
 
 from napari_colipri.ct.readers import dicom_pixels
 from napari_colipri.ct.readers.dicom import read_dicom
+from napari_colipri.ct.readers.dicom_codestream import declared_size
 from napari_colipri.errors import Cancelled, StudyRefused
 from napari_colipri.progress import CancelToken
 from tests.dicom_files import AXIAL, stored_chest, write_image, write_series
@@ -198,6 +200,44 @@ def test_a_damaged_compressed_slice_is_left_out_and_the_rest_keeps_its_place(tmp
     volume = read_dicom(tmp_path)
     assert [item.code for item in volume.passport.reasons] == ["skipped_files", "missing_slices"]
     np.testing.assert_array_equal(volume.hu, np.delete(hu_of(stored_chest()), 6, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("stream", "size"),
+    [
+        (b"\xff\x4f\xff\x51\0\x29\0\0" + struct.pack(">IIII", 60000, 50000, 0, 0) + b"\0" * 20, (50000, 60000)),
+        (b"\xff\xd8\xff\xe0\0\x04ab\xff\xc3\0\x0b\x10" + struct.pack(">HH", 512, 640) + b"\0" * 20, (512, 640)),
+        (b"\xff\xd8\xff\xf7\0\x0b\x10" + struct.pack(">HH", 512, 640) + b"\0" * 20, (512, 640)),
+        (b"\xff\xd8\xff", None),
+        (b"\0" * 64, None),
+        (b"", None),
+    ],
+)
+def test_the_size_that_a_stream_declares_is_read_without_decoding(stream: bytes, size: tuple[int, int] | None) -> None:
+    assert declared_size(stream) == size
+
+
+def test_a_stream_larger_than_its_header_says_is_not_decoded(tmp_path: Path) -> None:
+    path = write_series(tmp_path, stored_chest(1))[0]
+    image = dcmread(path)
+    bomb = b"\xff\x4f\xff\x51\0\x29\0\0" + struct.pack(">IIII", 60000, 60000, 0, 0) + b"\0" * 200
+    image.PixelData = encapsulate([bomb])
+    image["PixelData"].is_undefined_length = True
+    write_image(image, path, JPEG2000Lossless)
+    with pytest.raises(StudyRefused) as caught:
+        read_dicom(path)
+    assert caught.value.code == "truncated"
+
+
+def test_several_frames_without_places_are_not_a_volume(tmp_path: Path) -> None:
+    path = write_series(tmp_path, stored_chest(1))[0]
+    image = dcmread(path)
+    image.NumberOfFrames = 3
+    image.PixelData = stored_chest(3).tobytes()
+    write_image(image, path)
+    with pytest.raises(StudyRefused) as caught:
+        read_dicom(path)
+    assert caught.value.code == "not_a_volume"
 
 
 def test_a_missing_codec_is_named_with_the_extra_that_brings_it(

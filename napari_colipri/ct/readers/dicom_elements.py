@@ -37,6 +37,8 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 _EXPLICIT = "1.2.840.10008.1.2.1"
 _CHUNK = 32 * 1024
 _UNDEFINED = 0xFFFFFFFF
+#: Tags with which a data set without preamble begins, little endian.
+_FIRST_ELEMENTS = (b"\2\0\0\0", *(bytes((8, 0, low, 0)) for low in (0x00, 0x01, 0x05, 0x08, 0x16)))
 _MARKS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 
 
@@ -77,7 +79,7 @@ def lenient() -> Iterator[None]:
 
 def looks_like_dicom(head: bytes) -> bool:
     """Whether a file that begins with ``head`` (132 bytes or more) may be DICOM, with or without its preamble."""
-    return head[128:132] == b"DICM" or head[:4] in (b"\x08\0\0\0", b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x02\0\0\0")
+    return head[128:132] == b"DICM" or head[:4] in _FIRST_ELEMENTS
 
 
 def value(dataset: Dataset, keyword: str) -> Any:

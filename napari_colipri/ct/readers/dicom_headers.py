@@ -18,7 +18,17 @@ from napari_colipri.ct.readers.dicom_elements import (
 )
 from napari_colipri.errors import StudyRefused
 
-__all__ = ["NATIVE", "SliceHeader", "Vector", "directions", "kind_of", "read_headers", "spacing", "speaks_of_hu"]
+__all__ = [
+    "ENHANCED",
+    "NATIVE",
+    "SliceHeader",
+    "Vector",
+    "directions",
+    "kind_of",
+    "read_headers",
+    "spacing",
+    "speaks_of_hu",
+]
 
 Vector = tuple[float, ...]
 

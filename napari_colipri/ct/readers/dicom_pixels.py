@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_colipri.ct.readers.dicom_codestream import declared_size
 from napari_colipri.ct.readers.dicom_elements import DEFLATED, inflated
 from napari_colipri.ct.readers.dicom_headers import NATIVE, SliceHeader
 from napari_colipri.ct.readers.values import MAX_VOXELS, PADDING_HU
@@ -149,6 +150,7 @@ class _Files:
 
 def _decoded(header: SliceHeader, whole: bytes) -> Plane:
     """Decode one frame through pydicom: it chooses among the installed plugins."""
+    from pydicom.encaps import get_frame
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
@@ -164,6 +166,9 @@ def _decoded(header: SliceHeader, whole: bytes) -> Plane:
         "pixel_keyword": "PixelData",
     }
     pixels = memoryview(whole)[header.offset :].tobytes()
+    stated = declared_size(get_frame(pixels, header.frame, number_of_frames=header.frames))
+    if stated is not None and stated != (header.rows, header.columns):
+        raise ValueError  # a stream that unpacks to something else than the header announces is damaged, or a bomb
     decoded, _ = get_decoder(UID(header.syntax)).as_array(pixels, raw=True, index=header.frame, **options)
     if decoded.shape != (header.rows, header.columns):
         raise ValueError

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_colipri.ct.geometry import lps_to_ras
 from napari_colipri.ct.passport import Reason, reason
-from napari_colipri.ct.readers.dicom_headers import SliceHeader
+from napari_colipri.ct.readers.dicom_headers import ENHANCED, SliceHeader
 from napari_colipri.ct.volume import Affine
 from napari_colipri.errors import StudyRefused
 
@@ -68,6 +68,8 @@ def stack(headers: list[SliceHeader], preferred: Path | None = None) -> Stack:
         ``not_a_volume`` if several slices carry no position, no spacing, or do not lie on one line.
     """
     first = headers[0]
+    if any(item.frames > 1 and item.sop_class not in ENHANCED for item in headers):
+        raise StudyRefused("The files hold several frames each without stating their places.", code="not_a_volume")
     reasons: list[Reason] = []
     stated = {"pixel spacing": first.pixel_spacing, "position": first.position, "orientation": first.orientation}
     missing = [name for name, found in stated.items() if found is None]
