@@ -120,9 +120,9 @@ class Passport:
     reasons
         Every oddity found, in the order found.
     geometry
-        JSON-serialisable facts: shape, spacing_mm, axis_codes, orientation_known, obliquity_deg, tilt_deg, extent_mm ...
+        JSON-serialisable facts: shape, spacing_mm, axis_codes, orientation_known, obliquity_deg, shear_deg, extent_mm.
     study
-        JSON-serialisable facts without patient data: kind, series description-free counts, dtype, HU range, fingerprint ...
+        JSON-serialisable facts without patient data: kind, dtype, sampled HU range, transfer syntaxes, fingerprint.
     """
 
     reasons: tuple[Reason, ...] = ()
