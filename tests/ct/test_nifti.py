@@ -303,6 +303,14 @@ def test_zero_spacing_and_impossible_rotations_are_refused_where_they_count(tmp_
     assert codes(patched(good, 80, "<f", 0.0)) == []  # the sform places the voxels
 
 
+def test_an_unused_qform_may_be_damaged_without_a_warning(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(voxels(), AFFINE)
+    image.set_qform(AFFINE, 1)
+    nib.save(image, tmp_path / "a.nii")
+    for size in (np.inf, 3e38, np.nan):
+        assert codes(patched(tmp_path / "a.nii", 80, "<fff", size, size, size)) in ([], ["form_mismatch"])
+
+
 def test_files_that_are_not_nifti(tmp_path: Path) -> None:
     for name, content, code in (
         ("empty.nii.gz", b"", "empty"),

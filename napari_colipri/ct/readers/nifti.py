@@ -189,7 +189,8 @@ def _parse(head: bytes, kind: str, order: str, path: Path) -> _Header:
     shape, volumes = _shape(header, path)
     dtype = _dtype(header, path)
     slope, intercept = _rescale(header, path)
-    affine, known, form, reasons = _place(header, shape, path)
+    with np.errstate(all="ignore"):  # damaged forms overflow; what comes of it is checked
+        affine, known, form, reasons = _place(header, shape, path)
     if volumes > 1:
         message = f"The file holds {volumes} volumes; the first is shown. Save one volume per file to analyse it."
         reasons.append(reason("four_d", message, volumes))
