@@ -58,14 +58,14 @@ class Recipe:
     weight_decay: float = 0.05
     clip: float = 1.0
     minutes: float = 90.0
-    dense: float = 1.0
+    dense: float = 1.5
     label: float = 0.5
     sentence: float = 1.0
     contrast: float = 0.1
     segment: float = 1.0
     decoder_samples: int = 2
-    decoder_every: int = 2
-    real_every: int = 4
+    decoder_every: int = 4
+    real_every: int = 8
     contrast_every: int = 3
     ema: float = 0.998
     seed: int = 1

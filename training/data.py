@@ -19,12 +19,24 @@ __all__ = ["Batch", "PoolDataset", "RealScan", "augment_real", "collate"]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Tensors of one step. See :mod:`training.losses` for the suffixes."""
+    """Tensors of one step.
 
-    image_B1XYZ: Tensor
-    labels_BXYZ: Tensor
-    truth_BXYZ: Tensor
-    present_BF: Tensor
+    Attributes
+    ----------
+    images
+        float32 [B, 1, X, Y, Z] in [-1, 1].
+    labels, truth
+        uint8 and int32 [B, X, Y, Z]; see :class:`training.pool.Sample`.
+    present
+        float32 [B, F], NaN where undecided.
+    reports
+        One text per sample, "" where cropping made it untrue.
+    """
+
+    images: Tensor
+    labels: Tensor
+    truth: Tensor
+    present: Tensor
     reports: list[str]
 
 

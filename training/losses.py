@@ -21,7 +21,9 @@ __all__ = [
 ]
 
 
-def patch_targets(labels_BXYZ: Tensor, truth_BXYZ: Tensor, classes: int, findings: int, patch: int) -> tuple[Tensor, Tensor]:
+def patch_targets(
+    labels_BXYZ: Tensor, truth_BXYZ: Tensor, classes: int, findings: int, patch: int
+) -> tuple[Tensor, Tensor]:
     """Per patch: class fractions [B, x, y, z, K] and finding fractions [B, x, y, z, F]."""
 
     def fractions(hot: Tensor) -> Tensor:
@@ -32,7 +34,9 @@ def patch_targets(labels_BXYZ: Tensor, truth_BXYZ: Tensor, classes: int, finding
     return fractions(hot), fractions(bits)
 
 
-def dense_loss(class_logits: Tensor, finding_logits: Tensor, class_fraction: Tensor, finding_fraction: Tensor) -> Tensor:
+def dense_loss(
+    class_logits: Tensor, finding_logits: Tensor, class_fraction: Tensor, finding_fraction: Tensor
+) -> Tensor:
     """Soft cross-entropy of class fractions and balanced cross-entropy of finding presence per patch."""
     histogram = -(class_fraction * F.log_softmax(class_logits.float(), -1)).sum(-1).mean()
     target = (finding_fraction > 0.004).float()
@@ -50,8 +54,10 @@ def label_loss(logits_BF: Tensor, present_BF: Tensor) -> Tensor:
     return (loss * known).sum() / known.sum().clamp(min=1)
 
 
-def sentence_loss(image_BD: Tensor, present_SD: Tensor, absent_SD: Tensor, finding_S: Tensor, present_BF: Tensor, scale: Tensor) -> Tensor:
-    """Opposite sentences: two-way cross-entropy between a sentence and its negation, the rule that zero-shot answers follow."""
+def sentence_loss(
+    image_BD: Tensor, present_SD: Tensor, absent_SD: Tensor, finding_S: Tensor, present_BF: Tensor, scale: Tensor
+) -> Tensor:
+    """Opposite sentences: two-way cross-entropy of a sentence against its negation, the rule of zero-shot answers."""
     margin_BS = (image_BD @ (present_SD - absent_SD).T) * scale
     target_BS = present_BF[:, finding_S]
     return label_loss(margin_BS, target_BS)

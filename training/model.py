@@ -57,9 +57,7 @@ class TrainingModel(nn.Module):
         super().__init__()
         vision, text = tower_arguments(sizes, vocab_size)
         self.towers: ColipriModel = build_model(vision, text)
-        self.decoder = PatchConvDecoder(
-            embed_dim=sizes.embed_dim, classes=len(CLASSES), width=sizes.decoder_width
-        )
+        self.decoder = PatchConvDecoder(embed_dim=sizes.embed_dim, classes=len(CLASSES), width=sizes.decoder_width)
         self.class_head = nn.Linear(sizes.embed_dim, len(CLASSES))
         self.finding_head = nn.Linear(sizes.embed_dim, len(PLANTED))
         self.centre = nn.BatchNorm1d(sizes.projection_dim, affine=False, momentum=0.05)

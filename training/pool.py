@@ -1,6 +1,7 @@
 """A pool of phantoms on disk: made once by worker processes, read by the trainer with crops and noise.
 
-A pool is a folder of ``.npz`` files without pickle: hu int16, labels uint8, truth uint16, present bool, report text bytes.
+A pool is a folder of ``.npz`` files without pickle: hu int16, labels uint8, truth uint16, present bool, reports
+as bytes.
 """
 
 from __future__ import annotations
@@ -106,12 +107,12 @@ def load_sample(path: Path, rng: np.random.Generator, *, augment: bool = True) -
     keep = _crop_slab(image, rng)
     if not keep.all():
         shift = int(rng.integers(-18, 19)) if keep.mean() < 0.7 else 0
-        image, labels, truth = (np.roll(item, shift, axis=2) for item in (image, labels, truth))
+        image = np.roll(image, shift, axis=2)
+        labels, truth = np.roll(labels, shift, axis=2), np.roll(truth, shift, axis=2)
         if shift:  # what was rolled round is not the patient
             lost = slice(0, shift) if shift > 0 else slice(shift, None)
             keep[lost] = False
         present, report = _after_crop(truth, keep, shift, present, report)
-        image, labels, truth = image.copy(), labels.copy(), truth.copy()
         image[:, :, ~keep] = -1.0
         labels[:, :, ~keep] = 0
         truth[:, :, ~keep] = 0
@@ -122,9 +123,13 @@ def load_sample(path: Path, rng: np.random.Generator, *, augment: bool = True) -
 
 
 def _after_crop(
-    truth: npt.NDArray[np.uint16], keep: npt.NDArray[np.bool_], shift: int, present: npt.NDArray[np.float32], report: str
+    truth: npt.NDArray[np.uint16],
+    keep: npt.NDArray[np.bool_],
+    shift: int,
+    present: npt.NDArray[np.float32],
+    report: str,
 ) -> tuple[npt.NDArray[np.float32], str]:
-    """Findings cropped away become absent, half-cropped ones undecided; a report that no longer fits is dropped."""
+    """Mark findings cropped away as absent, half-cropped ones as undecided, and drop a report that no longer fits."""
     out = present.copy()
     for bit in range(len(PLANTED)):
         if present[bit]:

@@ -28,8 +28,8 @@ TRAINING_SCANS = (
 def lung_sides(image: npt.NDArray[np.float32], affine: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     """Threshold pseudo-label of the lungs on the model grid: 1 left, 2 right.
 
-    Air below -400 HU inside the body, components above 40 ml that do not touch the outside, closed in plane; each component (or
-    half of a joined one) belongs to the side of the body's midline on which it lies.
+    Air below -400 HU inside the body, components above 40 ml, closed in plane; a voxel belongs to the side of the
+    body's midline on which it lies.
     """
     air = image < -0.4
     body = ndimage.binary_opening(image > -0.3, iterations=1)

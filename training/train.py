@@ -79,7 +79,8 @@ class Trainer:
         self.state = _State()
         self.rng = np.random.default_rng(recipe.seed)
         self._sentences = {
-            side: [make(name) for name in PLANTED] for side, make in (("present", present_sentences), ("absent", absent_sentences))
+            "present": [present_sentences(name) for name in PLANTED],
+            "absent": [absent_sentences(name) for name in PLANTED],
         }
 
     def rate(self) -> float:
@@ -91,19 +92,19 @@ class Trainer:
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """All losses of one batch, weighted."""
         recipe, model = self.recipe, self.model
-        tokens = model.towers.image_encoder.tokens(batch.image_B1XYZ)
-        fractions = patch_targets(batch.labels_BXYZ, batch.truth_BXYZ, len(CLASSES), len(PLANTED), self.sizes.patch)
+        tokens = model.towers.image_encoder.tokens(batch.images)
+        fractions = patch_targets(batch.labels, batch.truth, len(CLASSES), len(PLANTED), self.sizes.patch)
         pooled = model.pooled(tokens).float()
         out = {
             "dense_loss": recipe.dense * dense_loss(model.class_head(tokens), model.finding_head(tokens), *fractions),
-            "label_loss": recipe.label * label_loss(model.label_head(model.centre(pooled)), batch.present_BF),
+            "label_loss": recipe.label * label_loss(model.label_head(model.centre(pooled)), batch.present),
         }
         if self.state.step % recipe.decoder_every == 0:
             out["segment_loss"] = recipe.segment * self._decode(tokens, batch)
         image = F.normalize(pooled, dim=1)
         present, absent, which = self._opposite_sentences()
         out["sentence_loss"] = recipe.sentence * sentence_loss(
-            image, present, absent, which, batch.present_BF, model.scale
+            image, present, absent, which, batch.present, model.scale
         )
         said = [i for i, report in enumerate(batch.reports) if report]
         if len(said) > 1 and self.state.step % recipe.contrast_every == 0:
@@ -132,8 +133,8 @@ class Trainer:
 
     def _decode(self, tokens: Tensor, batch: Batch) -> Tensor:
         n = self.recipe.decoder_samples
-        logits = self.model.decoder(tokens[:n], batch.image_B1XYZ[:n].contiguous(memory_format=torch.channels_last_3d))
-        loss = segmentation_loss(logits, batch.labels_BXYZ[:n])
+        logits = self.model.decoder(tokens[:n], batch.images[:n].contiguous(memory_format=torch.channels_last_3d))
+        loss = segmentation_loss(logits, batch.labels[:n])
         if self.real and self.state.step % self.recipe.real_every == 0:
             scan = self.real[int(self.rng.integers(len(self.real)))]
             image, lungs = augment_real(scan, self.rng)
@@ -174,7 +175,7 @@ class Trainer:
         for index, parameter in enumerate(self.model.parameters()):
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{index}.{key}"] = value
-        meta = {"step": self.state.step, "volumes": self.state.volumes, "seconds": self.state.seconds}
+        meta: dict[str, Any] = {"step": self.state.step, "volumes": self.state.volumes, "seconds": self.state.seconds}
         meta |= {"sizes": asdict(self.sizes), "recipe": asdict(self.recipe)}
         beside = self.folder / "checkpoint.part"
         save_file({k: v.contiguous() for k, v in tensors.items()}, beside, {"meta": json.dumps(meta)})
@@ -200,7 +201,7 @@ class Trainer:
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
+    """Read what a checkpoint says of itself."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:

@@ -1,6 +1,7 @@
 """Normal anatomy of the chest as implicit shapes in RAS mm, with variation between patients.
 
-Sizes follow textbook ranges of adults (thoracic width 24-34 cm, heart 10-14 cm across, aorta 2.5-3.8 cm, trachea 1.5-2.2 cm).
+Sizes follow textbook ranges of adults: thoracic width 24-34 cm, heart 10-14 cm across, aorta 2.5-3.8 cm,
+trachea 1.5-2.2 cm.
 """
 
 from __future__ import annotations
@@ -222,9 +223,7 @@ def _bones(body: Body, rng: np.random.Generator) -> None:
     wide, deep = rng.uniform(16, 22), rng.uniform(14, 18)
     vertebra = (x / wide) ** 2 + ((y - spine_y) / deep) ** 2 <= 1.0
     disc = np.abs(z / 27.0 - np.round(z / 27.0)) < 0.1
-    arch = (np.abs(x) < 26) & (np.abs(y - spine_y + 34) < 13) & ~(
-        (x / 9.0) ** 2 + ((y - spine_y + 26) / 9.0) ** 2 <= 1
-    )
+    arch = (np.abs(x) < 26) & (np.abs(y - spine_y + 34) < 13) & ~((x / 9.0) ** 2 + ((y - spine_y + 26) / 9.0) ** 2 <= 1)
     arch &= (np.abs(z / 27.0 - np.round(z / 27.0)) > 0.2) & (np.abs(x) < 8 + 0.9 * np.abs(y - spine_y + 47))
     bone = np.broadcast_to(vertebra | arch, body.hu.shape) & body.skin
     body.hu[bone] = p.bone_hu
@@ -235,7 +234,9 @@ def _bones(body: Body, rng: np.random.Generator) -> None:
     body.labels[(bone & ~disc) | rib | sternum] = LABEL["bones"]
     for side in (-1, 1):
         path = np.linspace((side * 22, 0.5 * b, 0.86 * p.apex_z), (side * 0.95 * p.half_width, 0.0, p.apex_z), 40)
-        blade = np.linspace((side * 0.75 * a, -1.12 * b, 0.2 * p.apex_z), (side * 0.98 * a, -0.8 * b, 0.85 * p.apex_z), 40)
+        blade = np.linspace(
+            (side * 0.75 * a, -1.12 * b, 0.2 * p.apex_z), (side * 0.98 * a, -0.8 * b, 0.85 * p.apex_z), 40
+        )
         for mask in (body.painter.tube(path, 7.0), body.painter.tube(blade, 6.0)):
             mask &= body.skin & ~body.cavity
             body.hu[mask] = p.bone_hu + 60

@@ -1,7 +1,7 @@
 """The findings that a phantom can carry: 13 of the 18 of CT-RATE, with side, lobe, size and truth mask.
 
-The other five (mosaic attenuation, peribronchial thickening, bronchiectasis, interlobular septal thickening, fibrotic sequela)
-have structure finer than the 5 mm voxels of the embedded bundle and are left out on purpose.
+The other five (mosaic attenuation, peribronchial thickening, bronchiectasis, interlobular septal thickening, fibrotic
+sequela) have structure finer than the 5 mm voxels of the embedded bundle and are left out on purpose.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ PLANTED = (
     "Consolidation",
 )
 BIT = {name: index for index, name in enumerate(PLANTED)}
-LOBES = {1: "left upper lobe", 2: "left lower lobe", 3: "right upper lobe", 4: "right lower lobe", 5: "right middle lobe"}
+LOBES = {
+    1: "left upper lobe",
+    2: "left lower lobe",
+    3: "right upper lobe",
+    4: "right lower lobe",
+    5: "right middle lobe",
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,9 @@ def _mark(truth: Truth, name: str, mask: Mask, box: tuple[slice, slice, slice] |
     view[mask] |= np.uint16(1 << BIT[name])
 
 
-def _lung_point(body: Body, rng: np.random.Generator, lobes: tuple[int, ...]) -> tuple[npt.NDArray[np.float64], int] | None:
+def _lung_point(
+    body: Body, rng: np.random.Generator, lobes: tuple[int, ...]
+) -> tuple[npt.NDArray[np.float64], int] | None:
     """Random lung voxel of one of ``lobes`` in patient mm, and its lobe."""
     index = np.flatnonzero(np.isin(body.lobes, lobes) & (body.lung_left | body.lung_right))
     if index.size == 0:
@@ -85,7 +93,9 @@ def _side_of(lobe: int) -> str:
     return "left" if lobe in (1, 2) else "right"
 
 
-def _blob(body: Body, centre: npt.NDArray[np.float64], radius: float, rng: np.random.Generator) -> tuple[tuple[slice, slice, slice], Mask, npt.NDArray[np.float32]] | None:
+def _blob(
+    body: Body, centre: npt.NDArray[np.float64], radius: float, rng: np.random.Generator
+) -> tuple[tuple[slice, slice, slice], Mask, npt.NDArray[np.float32]] | None:
     """Box, lung mask and soft weight (1 inside, 0 outside) of an irregular blob."""
     box = body.painter.box(centre, radius * 1.5)
     if box is None:
@@ -115,7 +125,9 @@ def _medical_material(body: Body, truth: Truth, rng: np.random.Generator) -> Pha
         box = body.painter.box(centre, 32)
         if box is None:
             return None
-        d = np.stack([np.abs(c[box] - m) for c, m in zip((body.painter.x, body.painter.y, body.painter.z), centre, strict=True)])
+        d = np.stack(
+            [np.abs(c[box] - m) for c, m in zip((body.painter.x, body.painter.y, body.painter.z), centre, strict=True)]
+        )
         metal[box] = (d[0] < 26) & (d[1] < rng.uniform(7, 10)) & (d[2] < 24)
         body.skin[box] |= metal[box]
         path = np.concatenate([np.linspace(centre, vein, 30), path])
@@ -125,7 +137,14 @@ def _medical_material(body: Body, truth: Truth, rng: np.random.Generator) -> Pha
     return PhantomFinding("Medical material", where, f"{kind} on the {where}", 50.0)
 
 
-def _spots(body: Body, truth: Truth, name: str, points: npt.NDArray[np.float64], rng: np.random.Generator, size: tuple[float, float]) -> float:
+def _spots(
+    body: Body,
+    truth: Truth,
+    name: str,
+    points: npt.NDArray[np.float64],
+    rng: np.random.Generator,
+    size: tuple[float, float],
+) -> float:
     largest = 0.0
     for point in points:
         radius = rng.uniform(*size)
@@ -171,11 +190,13 @@ def _pericardial_effusion(body: Body, truth: Truth, rng: np.random.Generator) ->
     p = body.patient
     thick = float(rng.uniform(8, 26))
     outer = np.array(p.heart_radii) + thick
-    hit = body.painter.ellipsoid(np.array(p.heart_centre) + (0, 0, -0.15 * thick), outer)
+    hit = body.painter.ellipsoid(np.array(p.heart_centre) - np.array((0, 0, 0.15 * thick)), outer)
     if hit is None:
         return None
     box, mask = hit
-    mask &= body.cavity[box] & ~np.isin(body.labels[box], [LABEL["heart"], LABEL["aorta"], LABEL["bones"], LABEL["liver"]])
+    mask &= body.cavity[box] & ~np.isin(
+        body.labels[box], [LABEL["heart"], LABEL["aorta"], LABEL["bones"], LABEL["liver"]]
+    )
     mask &= body.labels[box] != LABEL["trachea"]
     body.hu[box][mask] = rng.uniform(2, 22)
     body.labels[box][mask] = 0
@@ -207,13 +228,20 @@ def _hiatal_hernia(body: Body, truth: Truth, rng: np.random.Generator) -> Phanto
 def _lymphadenopathy(body: Body, truth: Truth, rng: np.random.Generator) -> PhantomFinding | None:
     p, n, largest = body.patient, int(rng.integers(3, 9)), 0.0
     for _ in range(n):
-        station = np.array(((14, 2, 22), (-16, 6, 4), (0, -22, -18), (38, -12, -16), (-40, -12, -18), (4, 34, 34)))[rng.integers(6)]
+        station = np.array(((14, 2, 22), (-16, 6, 4), (0, -22, -18), (38, -12, -16), (-40, -12, -18), (4, 34, 34)))[
+            rng.integers(6)
+        ]
         radius = rng.uniform(7, 16)
-        hit = body.painter.ellipsoid(np.array((0, 0, p.carina_z)) + station + rng.normal(size=3) * 6, radius * rng.uniform(0.8, 1.25, 3))
+        hit = body.painter.ellipsoid(
+            np.array((0, 0, p.carina_z)) + station + rng.normal(size=3) * 6, radius * rng.uniform(0.8, 1.25, 3)
+        )
         if hit is None:
             continue
         box, mask = hit
-        mask &= ~np.isin(body.labels[box], [LABEL["aorta"], LABEL["heart"], LABEL["trachea"], LABEL["bones"]]) & body.cavity[box]
+        mask &= (
+            ~np.isin(body.labels[box], [LABEL["aorta"], LABEL["heart"], LABEL["trachea"], LABEL["bones"]])
+            & body.cavity[box]
+        )
         body.hu[box][mask] = rng.uniform(25, 75)
         body.labels[box][mask] = 0
         body.lung_left[box] &= ~mask
@@ -286,7 +314,15 @@ def _nodules(body: Body, truth: Truth, rng: np.random.Generator) -> PhantomFindi
     return PhantomFinding("Lung nodule", sides.pop() if len(sides) == 1 else "both", place, largest, n)
 
 
-def _patches(body: Body, truth: Truth, rng: np.random.Generator, name: str, hu: tuple[float, float], size: tuple[float, float], most: int) -> PhantomFinding | None:
+def _patches(
+    body: Body,
+    truth: Truth,
+    rng: np.random.Generator,
+    name: str,
+    hu: tuple[float, float],
+    size: tuple[float, float],
+    most: int,
+) -> PhantomFinding | None:
     n = int(rng.integers(1, most + 1))
     largest, place, sides = 0.0, "", set()
     for _ in range(n):

@@ -47,7 +47,7 @@ class Phantom:
 
     @property
     def present(self) -> npt.NDArray[np.bool_]:
-        """bool [len(PLANTED)]."""
+        """Bool [len(PLANTED)]."""
         names = {item.name for item in self.findings}
         return np.array([name in names for name in PLANTED])
 

@@ -92,9 +92,7 @@ class Painter:
         cx, cy, cz = np.asarray(centre, np.float32)
         rx, ry, rz = np.broadcast_to(np.asarray(radii, np.float32), (3,))
         return np.asarray(
-            np.sqrt(
-                ((self.x[box] - cx) / rx) ** 2 + ((self.y[box] - cy) / ry) ** 2 + ((self.z[box] - cz) / rz) ** 2
-            ),
+            np.sqrt(((self.x[box] - cx) / rx) ** 2 + ((self.y[box] - cy) / ry) ** 2 + ((self.z[box] - cz) / rz) ** 2),
             dtype=np.float32,
         )
 

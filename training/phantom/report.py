@@ -14,19 +14,64 @@ __all__ = ["PROMPTS", "absent_sentences", "present_sentences", "report_of", "voc
 
 #: Words for each finding, several ways.
 WORDS: dict[str, tuple[str, ...]] = {
-    "Medical material": ("medical material", "an implanted device", "a pacemaker or catheter", "medical device material"),
-    "Arterial wall calcification": ("arterial wall calcification", "aortic wall calcification", "calcified aortic plaques", "atherosclerotic calcification of the aorta"),
+    "Medical material": (
+        "medical material",
+        "an implanted device",
+        "a pacemaker or catheter",
+        "medical device material",
+    ),
+    "Arterial wall calcification": (
+        "arterial wall calcification",
+        "aortic wall calcification",
+        "calcified aortic plaques",
+        "atherosclerotic calcification of the aorta",
+    ),
     "Cardiomegaly": ("cardiomegaly", "an enlarged heart", "cardiac enlargement", "increased heart size"),
-    "Pericardial effusion": ("pericardial effusion", "pericardial fluid", "fluid around the heart", "fluid in the pericardial space"),
-    "Coronary artery wall calcification": ("coronary artery wall calcification", "coronary calcification", "calcified coronary arteries", "coronary artery calcium"),
-    "Hiatal hernia": ("hiatal hernia", "a hernia of the stomach behind the heart", "herniated stomach at the hiatus", "a sliding hernia"),
-    "Lymphadenopathy": ("lymphadenopathy", "enlarged lymph nodes", "enlarged mediastinal nodes", "mediastinal lymph node enlargement"),
-    "Emphysema": ("emphysema", "emphysematous change", "emphysematous destruction of the lung", "low attenuation areas of emphysema"),
+    "Pericardial effusion": (
+        "pericardial effusion",
+        "pericardial fluid",
+        "fluid around the heart",
+        "fluid in the pericardial space",
+    ),
+    "Coronary artery wall calcification": (
+        "coronary artery wall calcification",
+        "coronary calcification",
+        "calcified coronary arteries",
+        "coronary artery calcium",
+    ),
+    "Hiatal hernia": (
+        "hiatal hernia",
+        "a hernia of the stomach behind the heart",
+        "herniated stomach at the hiatus",
+        "a sliding hernia",
+    ),
+    "Lymphadenopathy": (
+        "lymphadenopathy",
+        "enlarged lymph nodes",
+        "enlarged mediastinal nodes",
+        "mediastinal lymph node enlargement",
+    ),
+    "Emphysema": (
+        "emphysema",
+        "emphysematous change",
+        "emphysematous destruction of the lung",
+        "low attenuation areas of emphysema",
+    ),
     "Atelectasis": ("atelectasis", "collapse of the lower lobe", "basal volume loss", "atelectatic lung at the base"),
     "Lung nodule": ("lung nodule", "a pulmonary nodule", "nodules in the lung", "a round nodular lesion"),
     "Lung opacity": ("lung opacity", "ground glass opacity", "hazy opacities in the lung", "a ground glass area"),
-    "Pleural effusion": ("pleural effusion", "pleural fluid", "fluid in the pleural space", "an effusion layering in the pleura"),
-    "Consolidation": ("consolidation", "consolidated lung", "airspace consolidation", "a dense consolidation with air bronchograms"),
+    "Pleural effusion": (
+        "pleural effusion",
+        "pleural fluid",
+        "fluid in the pleural space",
+        "an effusion layering in the pleura",
+    ),
+    "Consolidation": (
+        "consolidation",
+        "consolidated lung",
+        "airspace consolidation",
+        "a dense consolidation with air bronchograms",
+    ),
 }
 
 _PRESENT = (
@@ -108,7 +153,10 @@ def _detail(item: PhantomFinding, rng: np.random.Generator) -> str:
         "Arterial wall calcification": ("Calcified plaques of the thoracic aorta.", "The aortic wall is calcified."),
         "Cardiomegaly": ("The heart is enlarged.", "Heart size is increased.", "The heart is big."),
         "Pericardial effusion": (f"Pericardial fluid up to {size} thick.", f"A pericardial effusion measures {size}."),
-        "Coronary artery wall calcification": ("The coronary arteries are calcified.", "Calcium along the coronary arteries."),
+        "Coronary artery wall calcification": (
+            "The coronary arteries are calcified.",
+            "Calcium along the coronary arteries.",
+        ),
         "Hiatal hernia": (f"A hiatal hernia of {size} lies behind the heart.", f"Hiatal hernia measuring {size}."),
         "Lymphadenopathy": (f"Enlarged mediastinal lymph nodes up to {size}.", f"Lymph nodes measure up to {size}."),
         "Emphysema": (f"Emphysema of the {item.where}.", f"Emphysematous change in the {item.where}."),
@@ -131,7 +179,7 @@ def _detail(item: PhantomFinding, rng: np.random.Generator) -> str:
 
 
 def report_of(phantom: Phantom, rng: np.random.Generator) -> str:
-    """A findings text: positives in detail or short, some negatives, shuffled half of the time."""
+    """Return a findings text: positives in detail or short, some negatives, shuffled half of the time."""
     lines = []
     for item in phantom.findings:
         if rng.random() < 0.65:
@@ -139,9 +187,7 @@ def report_of(phantom: Phantom, rng: np.random.Generator) -> str:
         else:
             lines.append(str(rng.choice(present_sentences(item.name))))
     missing = [name for name, here in zip(PLANTED, phantom.present, strict=True) if not here]
-    for name in missing:
-        if rng.random() < 0.5:
-            lines.append(str(rng.choice(absent_sentences(name))))
+    lines.extend(str(rng.choice(absent_sentences(name))) for name in missing if rng.random() < 0.5)
     if not phantom.findings:
         lines.insert(0, str(rng.choice(["Normal chest.", "No abnormality.", "Normal study of the chest."])))
     if rng.random() < 0.5:
@@ -159,7 +205,20 @@ def vocabulary() -> list[str]:
     rng = np.random.default_rng(0)
     text = [line for name in PLANTED for line in present_sentences(name) + absent_sentences(name)]
     text += [line for name in PLANTED for side in prompts(name) for line in side]
-    places = ("left", "right", "both", "upper", "middle", "lower", "lobe", "lobes", "lungs", "pleural", "space", "pacemaker")
+    places = (
+        "left",
+        "right",
+        "both",
+        "upper",
+        "middle",
+        "lower",
+        "lobe",
+        "lobes",
+        "lungs",
+        "pleural",
+        "space",
+        "pacemaker",
+    )
     text += [*places, "central venous catheter on the", "normal chest no abnormality normal study of the chest"]
     for name in PLANTED:
         for count, side in ((1, "left"), (3, "both")):

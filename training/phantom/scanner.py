@@ -12,7 +12,7 @@ __all__ = ["scan"]
 
 
 def _surroundings(body: Body, hu: Field, rng: np.random.Generator) -> None:
-    p, (x, y, z) = body.patient, (body.painter.x, body.painter.y, body.painter.z)
+    p, x, y = body.patient, body.painter.x, body.painter.y
     if rng.random() < 0.8:
         top = -p.half_depth - rng.uniform(2, 10)
         curve = top + 0.0006 * x**2

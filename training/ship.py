@@ -1,0 +1,217 @@
+"""From a training run to a bundle: averaged weights in fp16, configuration, vocabulary and model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from napari_colipri.engine.config import BundleConfig, InputSpec
+from training.config import Sizes
+from training.phantom.anatomy import CLASSES
+from training.phantom.findings import PLANTED
+from training.phantom.report import check_disjoint, prompts, vocabulary
+from training.real import TRAINING_SCANS
+from training.text import write_vocabulary
+from training.train import read_meta
+
+__all__ = ["CT_RATE_UNRESOLVED", "input_spec", "ship"]
+
+#: Findings of CT-RATE that 5 mm voxels cannot show; the bundle gives no number for them.
+CT_RATE_UNRESOLVED = (
+    "Pulmonary fibrotic sequela",
+    "Mosaic attenuation pattern",
+    "Peribronchial thickening",
+    "Bronchiectasis",
+    "Interlobular septal thickening",
+)
+
+_DISPLAY: dict[str, tuple[str, dict[str, str] | None]] = {
+    "lung_left": ("Left lung", {"scheme": "SCT", "value": "44029006", "meaning": "Left lung"}),
+    "lung_right": ("Right lung", {"scheme": "SCT", "value": "3341006", "meaning": "Right lung"}),
+    "heart": ("Heart", {"scheme": "SCT", "value": "80891009", "meaning": "Heart"}),
+    "aorta": ("Aorta", {"scheme": "SCT", "value": "15825003", "meaning": "Aorta"}),
+    "lung_vessels": (
+        "Central pulmonary vessels",
+        {"scheme": "SCT", "value": "81040000", "meaning": "Pulmonary artery"},
+    ),
+    "bones": ("Bones", {"scheme": "SCT", "value": "272673000", "meaning": "Bone"}),
+    "liver": ("Liver", {"scheme": "SCT", "value": "10200004", "meaning": "Liver"}),
+    "trachea": ("Trachea and main bronchi", {"scheme": "SCT", "value": "44567001", "meaning": "Trachea"}),
+}
+
+ATTRIBUTION = (
+    "ACRIN-FLT-Breast, The Cancer Imaging Archive, CC BY 3.0",
+    "Lung-PET-CT-Dx (patient A0002), The Cancer Imaging Archive, CC BY 4.0",
+    "Colorectal-Liver-Metastases (CRLM-CT-1004, CRLM-CT-1006), The Cancer Imaging Archive, CC BY 4.0",
+)
+
+
+def input_spec(sizes: Sizes) -> InputSpec:
+    """How the embedded bundle samples a volume."""
+    return BundleConfig.model_validate(_config(sizes, {})).input.spec()
+
+
+def _towers(average: dict[str, Tensor]) -> dict[str, Tensor]:
+    scale = float(average["log_scale"].exp().clamp(max=100.0))
+    out = {k[len("towers.") :]: v for k, v in average.items() if k.startswith("towers.")}
+    out["softmax_temperature"] = torch.tensor(1.0 / scale)
+    # the temperature stays float32: half precision would move every probability
+    return {
+        k: v if k == "softmax_temperature" or not v.is_floating_point() else v.half().contiguous()
+        for k, v in out.items()
+    }
+
+
+def _config(sizes: Sizes, training: dict[str, Any]) -> dict[str, Any]:
+    findings = []
+    for name in PLANTED:
+        present, absent = prompts(name)
+        findings.append({"name": name, "present": present, "absent": absent, "trained": True})
+    classes = [
+        {"label": label, "name": name, "display_name": _DISPLAY[name][0], "code": _DISPLAY[name][1]}
+        for label, name in enumerate(CLASSES)
+        if label
+    ]
+    return {
+        "format": 1,
+        "name": "demo",
+        "title": "Demonstration model (trained on phantoms)",
+        "demonstration": True,
+        "input": {
+            "axis_order": "RAS",
+            "spacing_mm": [sizes.spacing_mm] * 3,
+            "size": [sizes.grid] * 3,
+            "hu_window": [-1000, 1000],
+            "padding": "minimum",
+            "integer_hu": False,
+            "preset": "whole-5mm",
+            "trained_on": {"body": "chest", "spacing_mm": [0.5, 8.0], "extent_mm": [90, 400]},
+        },
+        "vision": {
+            "patch": [sizes.patch] * 3,
+            "embed_dim": sizes.embed_dim,
+            "depth": sizes.depth,
+            "heads": sizes.heads,
+            "projection_dim": sizes.projection_dim,
+            "pool_heads": sizes.pool_heads,
+        },
+        "text": {
+            "hidden_size": sizes.projection_dim,
+            "num_hidden_layers": sizes.text_layers,
+            "num_attention_heads": sizes.text_heads,
+            "intermediate_size": sizes.text_intermediate,
+            "max_position_embeddings": sizes.text_length,
+            "vocab_size": len(vocabulary()),
+            "pool_heads": sizes.pool_heads,
+            "pooling": "masked",
+            "max_length": sizes.text_length,
+            "lower_case": True,
+        },
+        "settings": {"axis_order": "verified", "pooling": "verified", "preset": "verified"},
+        "findings": findings,
+        "unresolved": list(CT_RATE_UNRESOLVED),
+        "adapters": {
+            "segmentation": {
+                "file": "segmentation.safetensors",
+                "architecture": "patch-conv",
+                "width": sizes.decoder_width,
+                "classes": classes,
+            }
+        },
+        "intended_use": "Shows what the software does, on a CPU. Research use only, not for clinical decisions.",
+        "licence": "Apache-2.0; real volumes in training: " + "; ".join(ATTRIBUTION),
+        "training": training,
+    }
+
+
+def _card(config: dict[str, Any], figures_table: str) -> str:
+    training = config["training"]
+    return f"""# {config["title"]}
+
+{config["intended_use"]}
+
+A small COLIPRI-style model: Primus vision tower ({config["vision"]["embed_dim"]} wide,
+{config["vision"]["depth"]} blocks), BERT text tower, both pooled by attention into one space, and a segmentation
+decoder. It sees a volume at 5 mm voxels and cannot show fine structure. No number at all for:
+{", ".join(config["unresolved"])}.
+
+## Training data
+- {training["phantoms"]} procedural chest phantoms of our own: 13 findings, 8 classes, reports in our own words.
+- {len(TRAINING_SCANS)} real volumes of 4 patients, for the outline of the lungs only (threshold pseudo-labels):
+{chr(10).join("  - " + line for line in ATTRIBUTION)}
+
+## Supervision
+Image and report are aligned by a contrastive loss and by opposite sentences (a sentence against its negation). Because
+the phantoms' truth is known, three further signals are used: class fractions and findings per patch, a label head on
+the pooled embedding (both heads are dropped from the bundle), and masks for the decoder. {training["steps"]} steps,
+{training["volumes"]} volumes drawn, {training["minutes"]} minutes on two CPU cores.
+
+## Held-out figures
+Phantoms from seeds never trained on; the prompts of the bundle stand nowhere verbatim in training text.
+These figures say nothing about patients.
+
+{figures_table}
+## Limits
+Phantoms are simpler than people. Probabilities are uncalibrated. Findings on real scans are a demonstration only.
+
+## Licence
+Apache-2.0. Attribution for the real volumes above.
+"""
+
+
+def _phantoms(pool: Path) -> int:
+    return sum(1 for item in pool.glob("*.npz") if not item.name.startswith("."))
+
+
+def ship(run: Path, pool: Path, target: Path, figures_table: str = "") -> Path:
+    """Write a bundle from the averaged weights of a run.
+
+    Parameters
+    ----------
+    run
+        Folder with ``checkpoint.safetensors``.
+    pool
+        Phantoms it was trained on, to be counted.
+    target
+        Bundle folder; its files are replaced one by one, the configuration last.
+    figures_table
+        Markdown for the model card.
+    """
+    check_disjoint()
+    checkpoint = run / "checkpoint.safetensors"
+    meta = read_meta(checkpoint)
+    average = {k[len("average.") :]: v for k, v in load_file(checkpoint).items() if k.startswith("average.")}
+    training = {
+        "phantoms": _phantoms(pool),
+        "real_volumes": list(TRAINING_SCANS),
+        "steps": meta["step"],
+        "volumes": meta["volumes"],
+        "minutes": round(meta["seconds"] / 60),
+        "recipe": meta["recipe"],
+        "attribution": list(ATTRIBUTION),
+    }
+    config = _config(Sizes(**meta["sizes"]), training)
+    decoder = {k[len("decoder.") :]: v.half().contiguous() for k, v in average.items() if k.startswith("decoder.")}
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+        beside = Path(name)
+        save_file(_towers(average), beside / "model.safetensors")
+        save_file(decoder, beside / "segmentation.safetensors")
+        write_vocabulary(beside / "vocab.txt")
+        config["sha256"] = {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(beside.iterdir())
+        }
+        (beside / "README.md").write_text(_card(config, figures_table), encoding="utf-8")
+        (beside / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        for file in ("model.safetensors", "segmentation.safetensors", "vocab.txt", "README.md", "config.json"):
+            (beside / file).chmod(0o644)
+            os.replace(beside / file, target / file)
+    return target
