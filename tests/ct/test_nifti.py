@@ -12,8 +12,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_colipri.ct.geometry import lps_to_ras
+from napari_colipri.ct.passport import CODES
 from napari_colipri.ct.readers import stream, values
 from napari_colipri.ct.readers.nifti import is_nifti, read_nifti
 from napari_colipri.errors import Cancelled, StudyRefused
@@ -301,6 +304,25 @@ def test_zero_spacing_and_impossible_rotations_are_refused_where_they_count(tmp_
     assert refusal(patched(tmp_path / "quaternion.nii", 256, "<fff", 3.0, 3.0, 3.0)) == "singular_affine"
     good = save(tmp_path / "sform.nii", voxels())
     assert codes(patched(good, 80, "<f", 0.0)) == []  # the sform places the voxels
+
+
+@settings(max_examples=150, deadline=None)
+@given(changes=st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=6))
+def test_any_changed_header_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]
+) -> None:
+    path = save(tmp_path_factory.getbasetemp() / "changed.nii", voxels())
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[place] = value
+    path.write_bytes(content)
+    try:
+        volume = read_nifti(path)
+    except StudyRefused as error:
+        assert error.code in CODES  # noqa: PT017
+    else:
+        assert np.isfinite(volume.hu).all()
+        assert np.isfinite(volume.affine).all()
 
 
 def test_an_unused_qform_may_be_damaged_without_a_warning(tmp_path: Path) -> None:
