@@ -77,7 +77,7 @@ def relation_p_values(best: _Table, second: _Table) -> tuple[float, float]:
     return _sign_flips(lead), _at_least(int(holds.sum()), int(asked.sum()))
 
 
-def auroc_p_values(best: _Table, second: _Table, labels: _Table) -> tuple[float, float]:
+def auroc_p_values(best: _Table, second: _Table, labels: _Table, *, resamples: int = _RESAMPLES) -> tuple[float, float]:
     """Return chance as the explanation of the lead of ``best`` over ``second``, and of its own macro AUROC.
 
     The first is from a bootstrap over studies (two-sided), the second from labels dealt out anew.
@@ -88,15 +88,17 @@ def auroc_p_values(best: _Table, second: _Table, labels: _Table) -> tuple[float,
         Probabilities [n, F].
     labels
         0, 1 or NaN, [n, F].
+    resamples
+        Bootstrap samples and permutations.
     """
     random = np.random.default_rng(0)
     n = len(labels)
     leads, dealt = [], []
-    for _ in range(_RESAMPLES):
+    for _ in range(resamples):
         rows = random.integers(0, n, n)
         leads.append(macro_auroc(best[rows], labels[rows]) - macro_auroc(second[rows], labels[rows]))
         dealt.append(macro_auroc(best, labels[random.permutation(n)]))
     found = np.array(leads)[np.isfinite(leads)]
     own = macro_auroc(best, labels)
     behind = (1 + (found <= 0).sum()) / (1 + len(found))
-    return min(1.0, 2 * float(behind)), float((1 + (np.array(dealt) >= own).sum()) / (1 + _RESAMPLES))
+    return min(1.0, 2 * float(behind)), float((1 + (np.array(dealt) >= own).sum()) / (1 + resamples))
