@@ -43,7 +43,7 @@ _Planes: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class _Axis:
-    """Samples along one axis: the two source indices of each, and the share of ``high``."""
+    """Samples along one axis: two source indices each, and the share of ``high``; falling where the axis is flipped."""
 
     low: npt.NDArray[np.intp]
     high: npt.NDArray[np.intp]
@@ -52,7 +52,12 @@ class _Axis:
     @property
     def span(self) -> slice:
         """Source indices in use."""
-        return slice(int(self.low[0]), int(self.high[-1]) + 1)
+        ends = (self.low[0], self.low[-1], self.high[0], self.high[-1])
+        return slice(int(min(ends)), int(max(ends)) + 1)
+
+    def mirrored(self, voxels: int) -> _Axis:
+        """Return the same samples for an axis that is indexed from its other end."""
+        return _Axis(voxels - 1 - self.low, voxels - 1 - self.high, self.weight)
 
 
 @dataclass(frozen=True)
@@ -150,8 +155,8 @@ class _Sampler:
         self.planes = len(self.slow.low)
         # Only rows and columns in use are read; indices below are relative to them.
         self.voxels = voxels[:, mid.span, fast.span]
-        self.rows = (mid.low - mid.low[0], mid.high - mid.low[0], mid.weight[:, None])
-        self.columns = (fast.low - fast.low[0], fast.high - fast.low[0], fast.weight)
+        self.rows = (mid.low - mid.span.start, mid.high - mid.span.start, mid.weight[:, None])
+        self.columns = (fast.low - fast.span.start, fast.high - fast.span.start, fast.weight)
         self.shape = (len(mid.low), len(fast.low))
         self.window = window
         self.truncate = truncate
@@ -186,16 +191,16 @@ class _Sampler:
 
 
 def _rescale(values: _Planes, window: tuple[float, float], *, truncate: bool) -> None:
-    """Truncate where asked, clamp and rescale to [-1, 1] in place, in the public chain's order of operations."""
+    """Truncate where asked, clamp and rescale to [-1, 1] in place."""
     low, high = np.float32(window[0]), np.float32(window[1])
     if truncate:
         np.trunc(values, out=values)
     np.fmax(values, low, out=values)  # fmax: a voxel without a value (NaN) becomes the window's low end
     np.minimum(values, high, out=values)
-    values -= low
-    values /= high - low
-    values *= np.float32(2)
-    values -= np.float32(1)
+    middle, half = (low + high) / 2, (high - low) / 2
+    if middle != 0:
+        values -= middle
+    values /= half
 
 
 def _lerp(
@@ -289,11 +294,19 @@ def to_model_grid(volume: CTVolume, spec: InputSpec) -> ModelGrid:
     truncate = bool(spec.integer_hu) and np.issubdtype(hu.dtype, np.integer)
     # The axis that jumps farthest in memory is walked plane by plane, whatever the orientation.
     order = sorted(range(3), key=lambda axis: -abs(hu.strides[axis]))
-    ordered: HUArray = hu.transpose(order)
+    slow, mid, fast = order
+    # Memory is read forwards, also along flipped axes: backwards costs twice the time.
+    backwards = [stride < 0 for stride in hu.strides]
+    forwards = tuple(slice(None, None, -1 if flipped else 1) for flipped in backwards)
+    ordered: HUArray = hu[forwards].transpose(order)
 
     def sampler(crop: bool) -> _Sampler:
         axes = [plan.axis(crop=crop) for plan in plans]
-        return _Sampler(ordered, (axes[order[0]], axes[order[1]], axes[order[2]]), spec.hu_window, truncate=truncate)
+        axes = [
+            axis.mirrored(plan.voxels) if flip else axis
+            for axis, plan, flip in zip(axes, plans, backwards, strict=True)
+        ]
+        return _Sampler(ordered, (axes[slow], axes[mid], axes[fast]), spec.hu_window, truncate=truncate)
 
     values = np.empty(spec.size, np.float32)
     held = values[tuple(slice(*plan.inside) for plan in plans)]
