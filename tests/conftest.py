@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Mesa's software GL and triton each bring an LLVM: to load triton once a window has drawn ends the process with a
+# segmentation fault. The product keeps networks and windows in two processes; tests of both share one, without triton.
+sys.modules["triton"] = None  # type: ignore[assignment]
 
 
 class NetworkRefused(AssertionError):
