@@ -7,43 +7,24 @@ methods only leave word for it and return at once, so they may be called from a 
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import itertools
-import logging
-import queue
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import Pipe, connection
 from typing import Any
 
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine import protocol
-from napari_colipri.engine.child import Child, sentence_of
-from napari_colipri.engine.lending import Lending
-from napari_colipri.engine.shared import unpack
+from napari_colipri.engine.conversation import Conversation, Graces
 from napari_colipri.engine.worker import WorkerOptions
-from napari_colipri.errors import Cancelled, ColipriError, OutOfResources, WorkerDied
+from napari_colipri.errors import ColipriError
 
 __all__ = ["EngineClient"]
-
-_log = logging.getLogger(__name__)
 
 #: Seconds that a cancelled request may go on before its process is ended.
 _GRACE_S = 3.0
 #: The same where a block of a transformer is slow: 260 s for the 16 blocks of the largest tower on two cores.
 _CPU_GRACE_S = 20.0
-#: Seconds for an idle process to leave by itself once its pipe is closed.
-_PATIENCE_S = 0.5
-
-_NEEDS_VOLUME = (protocol.Analyse, protocol.AskFindings, protocol.Localise, protocol.Segment)
-
-
-@dataclasses.dataclass
-class _Ticket:
-    request: protocol.Request
-    sent: bool = False
 
 
 class EngineClient:
@@ -68,34 +49,15 @@ class EngineClient:
         grace_s: float = _GRACE_S,
         cpu_grace_s: float = _CPU_GRACE_S,
     ) -> None:
-        self._on_event = on_event
-        self._options = options or WorkerOptions()
-        self._grace_s, self._cpu_grace_s = grace_s, cpu_grace_s
         self._ids = itertools.count(1)
-        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._woken, self._waker = Pipe(duplex=False)
-        self._wake_lock = threading.Lock()
+        self._conversation = Conversation(on_event, options or WorkerOptions(), Graces(grace_s, cpu_grace_s))
         self._thread: threading.Thread | None = None
-        self._closing = threading.Event()
-        # From here on: touched by the client's thread only.
-        self._child: Child | None = None
-        self._wanted: protocol.Configure | None = None
-        self._configured: protocol.Configure | None = None
-        self._volume: CTVolume | None = None
-        self._lending = Lending()
-        self._may_share = False
-        self._open: dict[int, _Ticket] = {}
-        self._winding_down: dict[int, float] = {}
-        self._running: int | None = None
-        self._device: str | None = None
-
-    # -------------------------------------------------------------------- from any thread
+        self._starting = threading.Lock()
 
     @property
     def pid(self) -> int | None:
         """Number of the engine's process, or None while there is none."""
-        child = self._child
-        return None if child is None else child.pid
+        return self._conversation.pid
 
     def start(self, bundle: object = None, device: str = "auto", precision: str = "auto") -> int:
         """Choose a model, start the process and load it, without waiting.
@@ -112,12 +74,12 @@ class EngineClient:
         int
             Id of the request that loads it.
         """
-        self._post(partial(self._configure, protocol.Configure(bundle, device, precision)))
+        self._post(partial(self._conversation.configure, protocol.Configure(bundle, device, precision)))
         return self.submit("load")
 
     def put(self, volume: CTVolume | None) -> None:
         """Make this the volume that requests are about; requests about the one before are cancelled."""
-        self._post(partial(self._put, volume))
+        self._post(partial(self._conversation.put, volume))
 
     def submit(self, kind: str, **values: Any) -> int:
         """Ask something.
@@ -145,264 +107,37 @@ class EngineClient:
             raise ValueError(f"unknown kind of request: {kind}")
         plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
         request = protocol.REQUESTS[kind](next(self._ids), **plain)
-        self._post(partial(self._submit, request))
+        self._post(partial(self._conversation.ask, request))
         return request.id
 
     def cancel(self, request: int) -> None:
         """Give up a request: it fails with ``Cancelled`` at once and stops in the process soon after."""
-        self._post(partial(self._cancel, request))
+        self._post(partial(self._conversation.give_up, [request]))
 
     def unload(self) -> None:
         """End the process and free its device; the next request starts it again."""
-        self._post(self._unload)
+        self._post(self._conversation.unload)
 
     def close(self) -> None:
         """End everything and remove every block; waits for at most about a second. May be called again."""
-        if not self._closing.is_set():
-            self._closing.set()
+        talk = self._conversation
+        if not talk.stopping.is_set():
+            talk.stop()
             atexit.unregister(self.close)
-            self._wake()
-        thread = self._thread
+        with self._starting:
+            thread = self._thread
         if thread is None:
-            self._woken.close()
-            self._waker.close()
+            talk.run()  # nothing was ever asked: it only tidies up
         elif thread is not threading.current_thread():
             thread.join()
 
     def _post(self, command: Callable[[], None]) -> None:
-        if self._closing.is_set():
+        talk = self._conversation
+        if talk.stopping.is_set():
             raise ColipriError("The engine has been closed.", code="closed")
-        with self._wake_lock:
+        with self._starting:
             if self._thread is None:
                 atexit.register(self.close)
-                self._thread = threading.Thread(target=self._run, name="napari-colipri client", daemon=True)
+                self._thread = threading.Thread(target=talk.run, name="napari-colipri client", daemon=True)
                 self._thread.start()
-        self._commands.put(command)
-        self._wake()
-
-    def _wake(self) -> None:
-        with self._wake_lock:
-            if not self._waker.closed:
-                self._waker.send_bytes(b"!")
-
-    # ---------------------------------------------------------------- the client's thread
-
-    def _run(self) -> None:
-        try:
-            while not self._closing.is_set():
-                self._step()
-        finally:
-            self._end_child()
-            self._lending.clear()
-            with self._wake_lock:
-                self._waker.close()
-            self._woken.close()
-            # Whoever keeps this object must not thereby keep a volume or a window.
-            self._open.clear()
-            self._volume = self._wanted = None
-            self._commands = queue.SimpleQueue()
-            self._on_event = _to_nobody
-
-    def _step(self) -> None:
-        child = self._child
-        watched: list[Any] = [self._woken]
-        if child is not None:
-            watched += [child.messages, child.sentinel]
-        deadline = min(self._winding_down.values(), default=None)
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready = connection.wait(watched, timeout)
-        if child is not None and (child.messages in ready or child.sentinel in ready):
-            self._read(child)
-        if self._woken in ready:
-            self._woken.recv_bytes()
-            if not self._closing.is_set():
-                self._commands.get()()
-        if deadline is not None and time.monotonic() >= deadline and deadline in self._winding_down.values():
-            self._end_child()
-        self._send_out()
-        self._share_ahead()
-
-    def _emit(self, event: protocol.Event) -> None:
-        if self._closing.is_set():
-            return
-        try:
-            self._on_event(event)
-        except Exception as error:  # a defect in the owner's callback must not cut it off from all later events
-            _log.error("the owner of the engine raised %s on %s", type(error).__name__, type(event).__name__)
-
-    # -------------------------------------------------------------------------- commands
-
-    def _configure(self, wanted: protocol.Configure) -> None:
-        self._give_up(list(self._open))
-        self._wanted = wanted
-
-    def _put(self, volume: CTVolume | None) -> None:
-        if volume is self._volume:
-            return
-        self._give_up([number for number, ticket in self._open.items() if isinstance(ticket.request, _NEEDS_VOLUME)])
-        self._volume = volume
-        self._may_share = volume is not None and volume.passport.blocking("analyse") is None
-        message = self._lending.withdraw()
-        if message is not None:
-            self._send(message)
-
-    def _submit(self, request: protocol.Request) -> None:
-        self._open[request.id] = _Ticket(request)
-
-    def _cancel(self, number: int) -> None:
-        self._give_up([number])
-
-    def _give_up(self, numbers: list[int]) -> None:
-        for number in numbers:
-            ticket = self._open.pop(number, None)
-            if ticket is None:
-                continue
-            if ticket.sent:
-                self._send(protocol.Cancel(number))
-            if number == self._running:
-                self._winding_down[number] = time.monotonic() + self._grace()
-            self._emit(protocol.Failed(number, Cancelled()))
-
-    def _grace(self) -> float:
-        # While a model is being loaded its device is not known, and killing it would only make that start again.
-        slow = self._device is None or self._device.startswith("cpu")
-        return self._cpu_grace_s if slow else self._grace_s
-
-    def _unload(self) -> None:
-        self._give_up(list(self._open))
-        self._end_child()
-        self._lending.clear()
-        self._emit(protocol.Unloaded())
-
-    # ----------------------------------------------------------------------- to the worker
-
-    def _send(self, message: protocol.ToWorker) -> None:
-        if self._child is None:
-            return
-        try:
-            self._child.send(message)
-        except OSError:
-            _log.debug("the engine's process is gone")  # its end is read and told in the next step
-
-    def _send_out(self) -> None:
-        for number, ticket in list(self._open.items()):
-            if ticket.sent:
-                continue
-            try:
-                self._prepare(ticket.request)
-            except Exception as error:  # a volume that cannot be sent costs its request, not the client's thread
-                self._open.pop(number, None)
-                self._emit(protocol.Failed(number, protocol.failure_of(error).error()))
-                continue
-            ticket.sent = True
-            self._send(ticket.request)
-
-    def _prepare(self, request: protocol.Request) -> None:
-        if self._child is None:
-            self._emit(protocol.Progressed(request.id, 0.0, "Starting the engine"))
-            try:
-                self._child = Child(self._options)
-            except OSError as error:
-                raise OutOfResources(f"The engine's process could not be started ({error.strerror}).") from error
-        if self._wanted is not None and self._configured is not self._wanted:
-            self._device = None
-            self._send(self._wanted)
-            self._configured = self._wanted
-        if self._volume is not None and isinstance(request, _NEEDS_VOLUME):
-            message = self._lending.show(self._volume, self._closing.is_set)
-            if message is not None:
-                self._send(message)
-
-    def _share_ahead(self) -> None:
-        """Copy a new volume while nobody waits for it yet, so that the first question costs the window nothing."""
-        if self._volume is None or not self._may_share or not self._commands.empty():
-            return
-        self._may_share = False
-        try:
-            self._lending.share(self._volume, self._closing.is_set)
-        except ColipriError as error:
-            _log.debug("not shared ahead of the first request: %s", error.code)  # which tries again, and tells
-
-    # --------------------------------------------------------------------- from the worker
-
-    def _read(self, child: Child) -> None:
-        sentence = None
-        try:
-            while child.messages.poll():
-                self._take(child.messages.recv())
-            if child.sentinel not in connection.wait([child.sentinel], 0):
-                return
-        except (EOFError, OSError):
-            _log.debug("the engine's process closed its pipe")
-        except Exception as error:  # another version was installed meanwhile: its values do not fit into ours
-            _log.error("the engine's process sent something unreadable (%s)", type(error).__name__)
-            sentence = "The engine's process speaks another version's language; restart the program."
-        lost = list(self._open)
-        died = WorkerDied(sentence or sentence_of(self._end_child(_PATIENCE_S)))
-        self._end_child()
-        self._emit(protocol.Died(died))
-        for number in lost:
-            self._open.pop(number, None)
-            self._emit(protocol.Failed(number, died))
-
-    def _take(self, message: protocol.Message) -> None:
-        match message:
-            case protocol.Started(number):
-                self._running = number
-                if number not in self._open:  # given up on its way
-                    self._winding_down[number] = time.monotonic() + self._grace()
-            case protocol.Advanced(number, fraction, text):
-                if number in self._open:
-                    self._emit(protocol.Progressed(number, fraction, text))
-            case protocol.Loaded():
-                self._device = message.device
-                self._emit(message)
-            case protocol.Need(number, nbytes):
-                self._send(self._lending.lend(number, nbytes, wanted=number in self._open))
-            case protocol.Delivered():
-                self._deliver(message)
-            case protocol.Finished(number):
-                if self._settle(number):
-                    self._emit(protocol.Done(number))
-            case protocol.Broke(number, failure):
-                if self._settle(number):
-                    self._emit(protocol.Failed(number, failure.error()))
-            case protocol.Holding(serial):
-                self._lending.let_go(serial)
-            case _:
-                raise TypeError(type(message).__name__)
-
-    def _deliver(self, message: protocol.Delivered) -> None:
-        name = message.parcel.block
-        block = None if name is None else self._lending.take_back(name)
-        try:
-            if message.request in self._open:
-                value: Any = unpack(message.parcel, block)
-                self._emit(protocol.Answered(message.request, value))
-        finally:
-            if block is not None:
-                block.release()
-
-    def _settle(self, number: int) -> bool:
-        """Forget a request that the worker is through with; whether anybody still waited for it."""
-        self._running = None
-        self._winding_down.pop(number, None)
-        self._lending.settle(number)
-        return self._open.pop(number, None) is not None
-
-    # ------------------------------------------------------------------------------ an end
-
-    def _end_child(self, patience_s: float = 0.0) -> int | None:
-        """End the process, if there is one; requests that are still open go to the next one."""
-        child, self._child = self._child, None
-        status = None if child is None else child.end(patience_s)
-        self._lending.worker_gone()  # only now, when nobody else can be looking into the blocks
-        self._configured = self._running = self._device = None
-        self._winding_down.clear()
-        for ticket in self._open.values():
-            ticket.sent = False
-        return status
-
-
-def _to_nobody(_event: protocol.Event) -> None:
-    """Stand in for the owner's callback after the end, so that nothing of the owner is kept alive."""
+        talk.leave(command)

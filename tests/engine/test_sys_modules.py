@@ -33,7 +33,7 @@ while True:
     if getattr(event, "request", None) == request and (isinstance(event, (Done, Failed)) or
                                                        getattr(event, "text", "") == "Deaf"):
         break
-block = client._lending._volume[1].name
+block = client._conversation._lending._volume[1].name
 heavy = ["torch", "monai", "transformers", "colipri", "torchio", "hydra", "napari", "qtpy", "safetensors"]
 print(json.dumps({{"last": type(event).__name__, "block": block, "pid": client.pid,
                   "heavy": [name for name in heavy if name in sys.modules]}}), flush=True)
