@@ -136,6 +136,20 @@ def test_a_path_never_travels_and_the_window_draws_first() -> None:
         assert told["nice"] > os.nice(0)
 
 
+def test_a_study_is_copied_while_it_opens_unless_its_passport_refuses_it(no_block_left_behind: list[str]) -> None:
+    refused = small_volume()
+    object.__setattr__(refused, "passport", refused.passport.with_reasons(reason("not_hu", "No HU values.")))
+    with engine() as (client, box):
+        client.put(refused)
+        box.end(client.start(FakeBundle()))
+        assert no_block_left_behind == []
+        client.put(small_volume())
+        box.end(client.submit("load"))
+        assert len(no_block_left_behind) == 1
+        box.end(client.submit("analyse"))
+    assert len(no_block_left_behind) == 1
+
+
 def test_single_questions_reuse_the_encoding() -> None:
     with engine() as (client, box):
         client.start(FakeBundle())
