@@ -43,6 +43,7 @@ class Answers:
             (tabs.findings.chosen, self.show_finding),
             (tabs.findings.prompt, self._on_prompt),
             (tabs.masks.visibility, self._on_visibility),
+            (tabs.masks.outline, self._screen.outline_masks),
             (tabs.report.evidence_wanted, self._on_evidence),
             (tabs.report.export_report, self._exporter.export_report),
             (tabs.report.export_all, self._exporter.export_all),
@@ -86,6 +87,7 @@ class Answers:
     def _on_masks(self, labels: Any, segmentation: Any) -> None:
         if self._study is not None:
             self._screen.show_masks(labels, segmentation, self._study.volume.fingerprint)
+            self._screen.outline_masks(self._tabs.masks.outline_button.isChecked())
             self._exporter.watch_masks(self._screen.masks)
             self._tabs.masks.show_segmentation(segmentation)
 
@@ -108,6 +110,8 @@ class Answers:
 
     def _on_heat(self, heat: HeatMap, on_display: HeatOnDisplay) -> None:
         if self._study is not None:
+            # Two coloured films over one another could not be told apart.
+            self._tabs.masks.outline_button.setChecked(True)
             self._screen.show_heat(heat, on_display, self._study.volume.fingerprint)
             self._tabs.findings.say_where(where_sentence(heat, self._knows_sides()))
 

@@ -17,8 +17,12 @@ __all__ = ["ModelChoice", "model_line"]
 
 
 def model_line(title: str, notes: tuple[str, ...], running_on: str) -> str:
-    """Return ``title · notes · running on CPU, float32``."""
-    return " · ".join([title, *notes, f"running on {running_on}" if running_on else "engine not started"])
+    """Return ``title · notes · running on CPU, float32``; a title that a note says again is left out."""
+    start = " ".join(title.lower().split()[:2])
+    said = any(note.lower().startswith(start) for note in notes)
+    first, *rest = [*notes] if said else [title, *notes]
+    running = f"running on {running_on}" if running_on else "engine not started"
+    return " · ".join([first[:1].upper() + first[1:], *rest, running])
 
 
 class ModelChoice:

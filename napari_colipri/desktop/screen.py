@@ -67,6 +67,7 @@ class Screen:
         self._mask_names: dict[int, str] = {}
         self._segmentation: Segmentation | None = None
         self._heats: dict[str, Heat] = {}
+        self._outline = False
         self._keys: list[Callable[[Any], None]] = []
         self._connections: list[tuple[Any, Callable[..., None]]] = []
         self._connect()
@@ -76,6 +77,11 @@ class Screen:
         """The display copy of the study on screen."""
         metadata = None if self.study is None else study_metadata(self.study)
         return None if metadata is None else metadata["display"]
+
+    @property
+    def heats(self) -> dict[str, Heat]:
+        """The heat maps that are in the layer list, by their text."""
+        return dict(self._heats)
 
     def show_study(self, study: LoadedStudy) -> None:
         """Add a study as a new layer and look at it; what belonged to the one before is taken off."""
@@ -124,6 +130,11 @@ class Screen:
         if self.masks is not None and self._segmentation is not None:
             colours = layers.mask_colours(self._segmentation.classes, hidden)
             self.masks.colormap = DirectLabelColormap(color_dict=colours)
+
+    def outline_masks(self, outline: bool) -> None:
+        """Draw masks by their edges, or filled."""
+        self._outline = outline
+        self._draw_outline()
 
     def show_heat(self, heat: HeatMap, on_display: HeatOnDisplay, study: str) -> None:
         """Show a heat map and its peak in new layers, hide the others, and go to the peak."""
@@ -211,6 +222,7 @@ class Screen:
         viewer = self._viewer
         self._follow(viewer.dims.events.order, self._view_changed)
         self._follow(viewer.dims.events.ndisplay, self._view_changed)
+        self._follow(viewer.dims.events.ndisplay, self._draw_outline)
         self._follow(viewer.scene.camera.events.orientation, self._view_changed)
         self._follow(viewer.cursor.events.position, self._cursor_moved)
         self._follow(viewer.layers.events.removed, self._layer_removed)
@@ -237,6 +249,11 @@ class Screen:
             known = display is None or display.edge_letters is not None
             self._text.show_note("" if known else "Orientation not stored: left and right unknown")
         self._on_view()
+
+    def _draw_outline(self, _event: Any = None) -> None:
+        # napari cannot draw contours in 3D and would warn; newer callbacks run first, so it never sees one there.
+        if self.masks is not None:
+            self.masks.contour = 1 if self._outline and self._viewer.dims.ndisplay == 2 else 0
 
     def _cursor_moved(self, _event: Any = None) -> None:
         display = self.display

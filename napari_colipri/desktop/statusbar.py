@@ -9,10 +9,18 @@ __all__ = ["Readout"]
 
 
 class Readout:
-    """A label that is put into the main window's status bar once there is one, and taken out again by :meth:`close`."""
+    """A label that is put into the main window's status bar once there is one, and taken out again by :meth:`close`.
 
-    def __init__(self) -> None:
-        self._label: QLabel | None = QLabel()
+    Parameters
+    ----------
+    owner
+        Owns the label until then.
+    """
+
+    def __init__(self, owner: QWidget) -> None:
+        # A child from the start: a label without a parent would be a window of its own.
+        self._label: QLabel | None = QLabel(owner)
+        self._label.hide()
         self._label.setObjectName("colipri readout")
         self._label.setTextFormat(Qt.TextFormat.PlainText)
         self._placed = False

@@ -73,7 +73,7 @@ class ColipriWidget(QWidget):
         self.jobs = Jobs(self)
         self.bridge = EngineBridge(services.client, self)
         self.run = AnalysisRun(self.bridge, self.jobs, services.library, self)
-        self.readout = Readout()
+        self.readout = Readout(self)
         self.model = ModelChoice(
             self.bridge, self.jobs, services.bundle, tell=self._on_model, say=self.status.show_model
         )

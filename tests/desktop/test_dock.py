@@ -209,12 +209,12 @@ def test_a_class_can_be_hidden(analysed: Any) -> None:
 def test_a_click_on_a_finding_goes_to_its_peak(analysed: Any, engine: Engine, qtbot: Any) -> None:
     panel, viewer = analysed.tabs.findings, analysed._viewer
     panel.list.clicked.emit(panel.model.index(0))
-    qtbot.waitUntil(lambda: len(analysed.screen._heats) == 1, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: len(analysed.screen.heats) == 1, timeout=PATIENCE)
     expected = heat_map(analysed.study.volume, "Pleural effusion").peak_mm
     world = analysed.study.display.ras_to_world(expected)
     assert np.abs(np.array(viewer.dims.point) - world).max() <= 3.0  # half a slice
     assert "not a segmentation" in panel.where.text()
-    heat = analysed.screen._heats["Pleural effusion"]
+    heat = analysed.screen.heats["Pleural effusion"]
     assert np.isfinite(heat.image.data).any()
     assert heat.image.metadata["napari_colipri"]["kind"] == "heat_map"
     peak_world = heat.peak.data_to_world(heat.peak.data[0])
@@ -224,13 +224,13 @@ def test_a_click_on_a_finding_goes_to_its_peak(analysed: Any, engine: Engine, qt
 def test_one_heat_map_is_shown_at_a_time_and_kept_for_the_next_click(analysed: Any, engine: Engine, qtbot: Any) -> None:
     for name in ("Pleural effusion", "Cardiomegaly"):
         analysed.answers.show_finding(name)
-        qtbot.waitUntil(lambda name=name: name in analysed.screen._heats, timeout=PATIENCE)
-    first, second = (analysed.screen._heats[name].image for name in ("Pleural effusion", "Cardiomegaly"))
+        qtbot.waitUntil(lambda name=name: name in analysed.screen.heats, timeout=PATIENCE)
+    first, second = (analysed.screen.heats[name].image for name in ("Pleural effusion", "Cardiomegaly"))
     assert (first.visible, second.visible) == (False, True)
     analysed.answers.show_finding("Pleural effusion")
     assert (first.visible, second.visible) == (True, False)
     analysed._viewer.layers.remove(first)
-    assert "Pleural effusion" not in analysed.screen._heats
+    assert "Pleural effusion" not in analysed.screen.heats
 
 
 def test_a_question_in_own_words_becomes_a_row(analysed: Any, engine: Engine, qtbot: Any) -> None:
@@ -394,3 +394,16 @@ def test_all_results_are_exported_with_painted_masks(analysed: Any, tmp_path: Pa
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert run["input"]["fingerprint"] == volume.fingerprint
     assert str(tmp_path) not in json.dumps(run)
+
+
+def test_a_heat_map_leaves_the_masks_their_edges_only(analysed: Any, qtbot: Any) -> None:
+    assert analysed.screen.masks.contour == 0
+    analysed.answers.show_finding("Cardiomegaly")
+    qtbot.waitUntil(lambda: "Cardiomegaly" in analysed.screen.heats, timeout=PATIENCE)
+    assert analysed.screen.masks.contour == 1
+    analysed._viewer.dims.ndisplay = 3  # where napari would warn about contours
+    assert analysed.screen.masks.contour == 0
+    analysed._viewer.dims.ndisplay = 2
+    assert analysed.screen.masks.contour == 1
+    analysed.tabs.masks.outline_button.click()
+    assert analysed.screen.masks.contour == 0

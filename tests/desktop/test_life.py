@@ -87,10 +87,14 @@ def still_alive(references: dict[str, weakref.ref[Any]]) -> dict[str, list[str]]
 
 
 def close_window(viewer: Any, qtbot: Any) -> None:
+    viewer.close()
+    delete_now()
+
+
+def delete_now() -> None:
     from qtpy.QtCore import QEvent
     from qtpy.QtWidgets import QApplication
 
-    viewer.close()
     for _ in range(3):
         QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
         QApplication.processEvents()
@@ -111,7 +115,7 @@ def used_window(engine: Engine, study: Path, qtbot: Any) -> tuple[Any, dict[str,
     viewer, dock = fresh(engine, study, qtbot)
     analyse(dock, engine, qtbot)
     dock.answers.show_finding("Cardiomegaly")
-    qtbot.waitUntil(lambda: bool(dock.screen._heats), timeout=20_000)
+    qtbot.waitUntil(lambda: bool(dock.screen.heats), timeout=20_000)
     return viewer, survivors(dock)
 
 
@@ -163,6 +167,7 @@ def test_closing_the_dock_alone_leaves_the_viewer_as_it_was(
     viewer.window.remove_dock_widget(dock)
     dock.close()
     dock.deleteLater()
+    delete_now()
     assert engine.client.closed
     assert "F5" not in {str(key) for key in viewer.keymap}
     assert not [name for name in viewer.canvas.overlays if name.startswith("napari_colipri")]

@@ -122,4 +122,4 @@ def test_a_line_of_the_draft_leads_to_its_heat_map(analysed: Any, qtbot: Any) ->
     panel.editor.setTextCursor(cursor)
     assert "Cardiomegaly 0.72" in panel.evidence.text()
     panel.evidence_button.click()
-    qtbot.waitUntil(lambda: "Cardiomegaly" in analysed.screen._heats, timeout=PATIENCE)
+    qtbot.waitUntil(lambda: "Cardiomegaly" in analysed.screen.heats, timeout=PATIENCE)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_colipri.desktop.palette import class_colour_hex
 from napari_colipri.desktop.panels.parts import Note, button, label, row
@@ -20,7 +28,7 @@ class MasksPanel(QWidget):
     """Shows a :class:`Segmentation`'s classes; each can be shown and hidden."""
 
     visibility = Signal(int, bool)
-    chosen = Signal(int)
+    outline = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -32,11 +40,16 @@ class MasksPanel(QWidget):
         self.all_button, self.none_button = button("Show all"), button("Hide all")
         self.all_button.clicked.connect(lambda: self._set_all(True))
         self.none_button.clicked.connect(lambda: self._set_all(False))
+        self.outline_button = button("Outline", "segment", tip="Draw edges only, so that the image shows")
+        self.outline_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.outline_button.setMinimumWidth(80)
+        self.outline_button.toggled.connect(self.outline)
         self.caption = label("", "caption")
         layout.addWidget(self.note)
         layout.addWidget(self.table, 1)
         buttons = row(self.all_button, self.none_button)
         buttons.addStretch(1)
+        buttons.addWidget(self.outline_button)
         layout.addLayout(buttons)
         layout.addWidget(self.caption)
         layout.addStretch(0)
@@ -58,7 +71,6 @@ class MasksPanel(QWidget):
         header.setMinimumSectionSize(30)
         header.setHighlightSections(False)
         table.itemChanged.connect(self._on_changed)
-        table.cellDoubleClicked.connect(self._on_chosen)
         return table
 
     def show_segmentation(self, segmentation: Segmentation | None) -> None:
@@ -70,7 +82,7 @@ class MasksPanel(QWidget):
         self.table.blockSignals(False)
         there = segmentation is not None
         self.note.setVisible(not there)
-        for widget in (self.table, self.all_button, self.none_button, self.caption):
+        for widget in (self.table, self.all_button, self.none_button, self.outline_button, self.caption):
             widget.setVisible(there)
         notes = () if segmentation is None else segmentation.notes
         self.caption.setText(
@@ -105,7 +117,7 @@ class MasksPanel(QWidget):
         name.setData(_LABEL, item.label)
         name.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsUserCheckable)
         name.setCheckState(Qt.CheckState.Checked)
-        name.setToolTip(f"{item.display_name} ({item.name}). The tick shows and hides it; a double click goes there.")
+        name.setToolTip(f"{item.display_name} ({item.name}). The tick shows and hides it.")
         self.table.setItem(line, 0, name)
         hu = "\N{EN DASH}" if item.mean_hu is None else f"{item.mean_hu:.0f}".replace("-", "\N{MINUS SIGN}")
         cells = (f"{item.volume_ml:,.0f}" if item.volume_ml >= 10 else f"{item.volume_ml:.1f}", hu)
@@ -122,9 +134,6 @@ class MasksPanel(QWidget):
     def _on_changed(self, item: QTableWidgetItem) -> None:
         if item.column() == 0:
             self.visibility.emit(int(item.data(_LABEL)), item.checkState() == Qt.CheckState.Checked)
-
-    def _on_chosen(self, line: int, _column: int) -> None:
-        self.chosen.emit(int(self.table.item(line, 0).data(_LABEL)))
 
     def _set_all(self, shown: bool) -> None:
         for item in self._names():

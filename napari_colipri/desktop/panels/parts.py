@@ -110,7 +110,8 @@ def clear_layout(layout: Any) -> None:
     while (item := layout.takeAt(0)) is not None:
         widget = item.widget()
         if widget is not None:
-            widget.setParent(None)
+            # Still a child until it is deleted: without a parent it would be a window of its own meanwhile.
+            widget.hide()
             widget.deleteLater()
         elif item.layout() is not None:
             clear_layout(item.layout())
