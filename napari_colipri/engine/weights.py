@@ -19,17 +19,20 @@ __all__ = ["load_decoder", "load_towers"]
 
 #: Of the public layout, without any part in inference.
 _DISPENSABLE = {"image_encoder.backbone.mask_token"}
-#: Random initial values that are overwritten at once; drawing 255 million of them costs seconds.
-_DRAWS = frozenset({"normal_", "uniform_", "erfinv_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_"})
+#: Steps of random initial values. 255 million of them cost seconds and are overwritten at once.
+_DRAWS = frozenset({"normal_", "uniform_", "kaiming_uniform_", "trunc_normal_", "xavier_uniform_", "erfinv_"})
+_SCALES = frozenset({"mul_", "add_", "clamp_", "div_"})
 
 
 class _NoDraws(torch.overrides.TorchFunctionMode):
-    """Leave fresh parameters as they are."""
+    """Leave fresh parameters as memory gave them; buffers, such as rotary tables, are computed as ever."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _DRAWS:
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        name, target = getattr(func, "__name__", ""), args[0] if args else given.get("tensor")
+        if name in _DRAWS or (name in _SCALES and isinstance(target, nn.Parameter)):
+            return target
+        return func(*args, **given)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
