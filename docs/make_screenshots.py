@@ -26,10 +26,8 @@ from qtpy.QtWidgets import QApplication
 from napari_colipri.desktop.launch import open_viewer
 from napari_colipri.desktop.services import Services
 
-_SIZE = (1500, 940)
+_SIZE = (1400, 900)
 _PATIENCE_S = 300.0
-#: Bytes above which a picture is reduced to 256 colours.
-_LARGEST = 390_000
 
 
 class Camera:
@@ -39,6 +37,10 @@ class Camera:
         self._window, self._out, self._prefix = dock.window(), out, prefix
         self._window.resize(*_SIZE)
 
+    def _viewer_box(self) -> tuple[int, int, int, int]:
+        centre = self._window.centralWidget().geometry()
+        return centre.left(), centre.top(), centre.right(), centre.bottom()
+
     def wait(self, until: Callable[[], bool], seconds: float = _PATIENCE_S) -> None:
         """Let the window live until something is so."""
         end = time.monotonic() + seconds
@@ -46,17 +48,19 @@ class Camera:
             QApplication.processEvents()
             time.sleep(0.005)
 
-    def take(self, name: str) -> None:
-        """Write a picture, with fewer colours where it would be large."""
-        self.wait(lambda: False, 0.6)
+    def take(self, name: str, settle_s: float = 0.6) -> None:
+        """Write a picture that stays below 400 KB."""
+        self.wait(lambda: False, settle_s)
         buffer = QBuffer()
         buffer.open(QBuffer.OpenModeFlag.ReadWrite)
         self._window.grab().save(buffer, "PNG")
         picture = Image.open(io.BytesIO(bytes(buffer.data().data()))).convert("RGB")
         target = self._out / f"{self._prefix}{name}.png"
+        canvas = self._viewer_box()
+        # Grain of the image is what makes a picture large; the dock keeps its exact colours.
+        few = picture.crop(canvas).quantize(72, dither=Image.Dither.NONE).convert("RGB")
+        picture.paste(few, canvas[:2])
         picture.save(target, optimize=True)
-        if target.stat().st_size > _LARGEST:
-            picture.quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 def finish(camera: Camera, dock: Any, engine: Any) -> None:
@@ -117,8 +121,7 @@ def main() -> None:
         camera.wait(lambda: dock.state.phase == "refused")
         camera.take("refused")
     dock.open_study(chosen.study)
-    camera.wait(lambda: dock.state.fraction > 0.2 or dock.state.phase != "opening", 30)
-    camera.take("opening")
+    camera.take("opening", settle_s=0.0)
     camera.wait(lambda: dock.state.phase != "opening")
     camera.take("ready")
     dock.analyse()
@@ -129,9 +132,8 @@ def main() -> None:
     camera.take("busy")
     finish(camera, dock, engine)
     pages(camera, dock, engine)
-    if engine is not None:
-        engine.client.die()
-        camera.take("failed")
+    dock.bridge.died.emit("The engine's process was ended from outside; it starts again with the next request.")
+    camera.take("failed")
     viewer.close()
 
 

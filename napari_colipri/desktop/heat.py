@@ -18,7 +18,7 @@ __all__ = ["HeatOnDisplay", "heat_on_display"]
 STEP_MM = 4.0
 
 #: Share of the inside values that stays transparent.
-_QUIET = 70.0
+_QUIET = 80.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -153,7 +153,7 @@ def heat_layer(heat: HeatMap, on_display: HeatOnDisplay, display: DisplayVolume,
 
     metadata: DerivedMetadata = {"kind": "heat_map", "fingerprint": study, "bundle": heat.bundle, "text": heat.text}
     ramp = np.array(
-        [[0.80, 0.20, 0.05, 0.0], [0.84, 0.37, 0.0, 0.55], [0.94, 0.62, 0.0, 0.85], [1.0, 0.95, 0.55, 1.0]],
+        [[0.80, 0.20, 0.05, 0.0], [0.84, 0.37, 0.0, 0.35], [0.94, 0.62, 0.0, 0.70], [1.0, 0.95, 0.55, 1.0]],
         dtype=np.float32,
     )
     return Image(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Heat", "Screen"]
 
+#: Width of a mask's outline, mm.
+_OUTLINE_MM = 2.0
+
 
 @dataclass(eq=False)
 class Heat:
@@ -171,6 +174,8 @@ class Screen:
         """Show a plane of :data:`~napari_colipri.desktop.panels.view.PLANES`."""
         order = PLANES[name]
         if order is None:
+            if self.masks is not None:
+                self.masks.contour = 0  # napari cannot draw contours in 3D and would warn
             self._viewer.dims.ndisplay = 3
             return
         self._viewer.dims.ndisplay = 2
@@ -237,13 +242,15 @@ class Screen:
 
     def _view_changed(self, _event: Any = None) -> None:
         self._text.show_letters(self.letters())
+        if self._viewer.dims.ndisplay == 3:
+            self._on_readout("")
         if self.study is None:
             self._text.show_window("")
             self._text.show_note("")
         else:
             low, high = self.study.contrast_limits
             window = matching_window((low, high))
-            name = f"{window.name} · " if window else ""
+            name = f"{window.name}\n" if window else ""
             self._text.show_window(name + describe_limits((low, high)))
             display = self.display
             known = display is None or display.edge_letters is not None
@@ -251,9 +258,9 @@ class Screen:
         self._on_view()
 
     def _draw_outline(self, _event: Any = None) -> None:
-        # napari cannot draw contours in 3D and would warn; newer callbacks run first, so it never sees one there.
         if self.masks is not None:
-            self.masks.contour = 1 if self._outline and self._viewer.dims.ndisplay == 2 else 0
+            width = max(1, round(_OUTLINE_MM / float(np.min(self.masks.scale))))
+            self.masks.contour = width if self._outline and self._viewer.dims.ndisplay == 2 else 0
 
     def _cursor_moved(self, _event: Any = None) -> None:
         display = self.display

@@ -52,7 +52,7 @@ def test_a_study_opens_the_right_way_round(dock: Any) -> None:
         "right": "L",
         "top": "A",
         "bottom": "P",
-        "window": "Lung · WW 1500 · WL −600 HU",
+        "window": "Lung\nWW 1500 · WL −600 HU",
     }
 
 
@@ -401,7 +401,7 @@ def test_a_heat_map_leaves_the_masks_their_edges_only(analysed: Any, qtbot: Any)
     analysed.answers.show_finding("Cardiomegaly")
     qtbot.waitUntil(lambda: "Cardiomegaly" in analysed.screen.heats, timeout=PATIENCE)
     assert analysed.screen.masks.contour == 1
-    analysed._viewer.dims.ndisplay = 3  # where napari would warn about contours
+    analysed.view.planes["3D"].click()  # where napari would warn about contours
     assert analysed.screen.masks.contour == 0
     analysed._viewer.dims.ndisplay = 2
     assert analysed.screen.masks.contour == 1

@@ -8,7 +8,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QRect, QSize, Qt, Signa
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QLineEdit, QListView, QStyle, QStyledItemDelegate, QVBoxLayout, QWidget
 
-from napari_colipri.desktop.panels.parts import Note, button, label, row
+from napari_colipri.desktop.panels.parts import Note, as_sentence, button, label, row
 from napari_colipri.desktop.theme import Palette
 from napari_colipri.engine.types import Finding, Findings
 
@@ -173,7 +173,7 @@ class FindingsPanel(QWidget):
         self.note.setVisible(findings is None)
         for widget in (self.list, self.field, self.ask):
             widget.setVisible(findings is not None)
-        self.notes.setText("" if findings is None else " ".join(_sentence(note) for note in findings.notes))
+        self.notes.setText("" if findings is None else " ".join(as_sentence(note) for note in findings.notes))
         self.notes.setVisible(bool(findings is not None and findings.notes))
         self.say_where("" if findings is None else "Click a finding to see where the model responded.")
 
@@ -199,8 +199,3 @@ class FindingsPanel(QWidget):
         if text:
             self.field.clear()
             self.prompt.emit(text)
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

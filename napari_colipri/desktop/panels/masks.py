@@ -15,12 +15,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_colipri.desktop.palette import class_colour_hex
-from napari_colipri.desktop.panels.parts import Note, button, label, row
+from napari_colipri.desktop.panels.parts import Note, as_sentence, button, label, row
 from napari_colipri.engine.types import Segmentation, SegmentationClass
 
 __all__ = ["MasksPanel"]
 
-_COLUMNS = ("Class", "Volume ml", "Mean HU", "Border")
+_COLUMNS = ("Class", "ml", "mean HU", "Border")
 _LABEL = int(Qt.ItemDataRole.UserRole)
 
 
@@ -65,6 +65,10 @@ class MasksPanel(QWidget):
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.verticalHeader().setVisible(False)
+        # Long names take a second line rather than three dots.
+        table.setWordWrap(True)
+        table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        table.verticalHeader().setMinimumSectionSize(28)
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
@@ -80,16 +84,17 @@ class MasksPanel(QWidget):
         for item in () if segmentation is None else segmentation.classes:
             self._add(item)
         self.table.blockSignals(False)
+        cut = segmentation is not None and any(item.touches_border for item in segmentation.classes)
+        self.table.setColumnHidden(3, not cut)
         there = segmentation is not None
         self.note.setVisible(not there)
         for widget in (self.table, self.all_button, self.none_button, self.outline_button, self.caption):
             widget.setVisible(there)
         notes = () if segmentation is None else segmentation.notes
-        self.caption.setText(
-            " ".join(
-                ("Model output on the study's own voxels. “Touches” means that the structure may be cut off.", *notes)
-            )
-        )
+        words = ["Model output on the study's own voxels."]
+        if cut:
+            words.append("A structure that touches the border may be cut off.")
+        self.caption.setText(" ".join([*words, *(as_sentence(note) for note in notes)]))
 
     def show_absence(self, sentence: str) -> None:
         """Say in the masks' place why there are none."""

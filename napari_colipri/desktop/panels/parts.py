@@ -7,7 +7,7 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
-__all__ = ["Card", "Note", "button", "clear_layout", "label", "row", "scrolled", "set_property"]
+__all__ = ["Card", "Note", "as_sentence", "button", "clear_layout", "label", "row", "scrolled", "set_property"]
 
 
 def set_property(widget: QWidget, name: str, value: Any) -> None:
@@ -103,6 +103,12 @@ def scrolled(inner: QWidget) -> QScrollArea:
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inner)
     return area
+
+
+def as_sentence(text: str) -> str:
+    """Return a note with a capital at its start and a full stop at its end."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def clear_layout(layout: Any) -> None:
