@@ -125,10 +125,10 @@ def public_image(volume: CTVolume, *, as_float: bool = True) -> Any:
     """Return a volume as the public package takes it, in memory; a float32 copy is not truncated on its way."""
     import numpy as np
     import torch
-    import torchio
+    from colipri.processor import tio
 
     values = volume.hu.astype(np.float32) if as_float else np.array(volume.hu)
-    image: Any = torchio.ScalarImage
+    image: Any = tio.ScalarImage
     return image(tensor=torch.from_numpy(np.ascontiguousarray(values))[None], affine=volume.affine)
 
 

@@ -71,9 +71,9 @@ def _ours(chosen: argparse.Namespace) -> dict[str, float]:
 
 def _public() -> dict[str, float]:
     quiet()
-    import torchio
+    from colipri.processor import tio
 
-    image: Any = torchio.ScalarImage
+    image: Any = tio.ScalarImage
     processor = public_processor(OFFICIAL)
     with tempfile.TemporaryDirectory() as folder:
         processor.process_images(image(_small_study(Path(folder))))

@@ -41,8 +41,7 @@ def public() -> Public:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its dependencies' own
         import torch
-        import torchio
-        from colipri.processor import get_processor
+        from colipri.processor import get_processor, tio
 
     def process(volume: CTVolume, spec: InputSpec) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         with warnings.catch_warnings():
@@ -51,7 +50,7 @@ def public() -> Public:
                 image_only=True, orientation=spec.axis_order, spacing=spec.spacing_mm[0], input_size=spec.size[0]
             )
             tensor = torch.from_numpy(np.ascontiguousarray(volume.hu))[None]
-            image = processor.process_images(torchio.ScalarImage(tensor=tensor, affine=volume.affine))[0]
+            image = processor.process_images(tio.ScalarImage(tensor=tensor, affine=volume.affine))[0]
         return image.data[0].numpy(), image.affine
 
     return process
