@@ -1,8 +1,8 @@
 """Modules of the public ``colipri`` package, loaded without its front.
 
-``import colipri`` pulls in torchio, hydra and omegaconf (7 s, 1 GB), none of which inference needs. The pooling module is
-loaded from the installed file under a private name; its annotation-only import of ``colipri.types`` is answered with plain
-aliases. Nothing is put into ``sys.modules`` under the public name, so ``import colipri`` elsewhere still works.
+``import colipri`` pulls in torchio, hydra and omegaconf (7 s, 1 GB), none of which inference needs. The pooling module
+is loaded from the installed file under a private name; its annotation-only import of ``colipri.types`` is answered with
+plain aliases. Nothing is put into ``sys.modules`` under the public name, so ``import colipri`` elsewhere still works.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ def _up(inside: int, outside: int) -> nn.Module:
 class PatchConvDecoder(nn.Module):
     """Logits per voxel of the model grid from tokens and the image itself.
 
-    Tokens of 8³ patches carry organ and side but not the voxel's edge; two strides of convolutions over the image carry the
-    edge. Patches must be 8 voxels wide.
+    Tokens of 8³ patches carry organ and side but not the voxel's edge; two strides of convolutions over the image carry
+    the edge. Patches must be 8 voxels wide.
 
     Parameters
     ----------
