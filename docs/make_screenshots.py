@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--theme", default="dark", choices=("dark", "light"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     parser.add_argument("--prefix", default="")
+    parser.add_argument("--one", metavar="NAME", help="only one picture, of the analysed study")
     chosen = parser.parse_args()
     engine: Any = None
     if chosen.scripted:
@@ -113,6 +114,22 @@ def main() -> None:
     viewer.theme = chosen.theme
     camera = Camera(dock, chosen.out, chosen.prefix)
     camera.wait(lambda: dock.model.bundle is not None or dock.model.problem is not None)
+    if chosen.one:
+        dock.open_study(chosen.study, then=dock.analyse)
+        camera.wait(lambda: dock.state.phase == "busy")
+        finish(camera, dock, engine)
+        camera.take(chosen.one)
+        viewer.close()
+        return
+    states(camera, dock, engine, chosen.study)
+    pages(camera, dock, engine)
+    dock.bridge.died.emit("The engine's process was ended from outside; it starts again with the next request.")
+    camera.take("failed")
+    viewer.close()
+
+
+def states(camera: Camera, dock: Any, engine: Any, study: str) -> None:
+    """Take every state on the way to an analysed study."""
     camera.take("empty")
     with tempfile.TemporaryDirectory() as folder:
         letter = Path(folder) / "letter.nii.gz"
@@ -120,7 +137,7 @@ def main() -> None:
         dock.open_study(letter)
         camera.wait(lambda: dock.state.phase == "refused")
         camera.take("refused")
-    dock.open_study(chosen.study)
+    dock.open_study(study)
     camera.take("opening", settle_s=0.0)
     camera.wait(lambda: dock.state.phase != "opening")
     camera.take("ready")
@@ -131,10 +148,6 @@ def main() -> None:
     camera.wait(lambda: dock.state.fraction > 0.2 or dock.state.phase != "busy", 120)
     camera.take("busy")
     finish(camera, dock, engine)
-    pages(camera, dock, engine)
-    dock.bridge.died.emit("The engine's process was ended from outside; it starts again with the next request.")
-    camera.take("failed")
-    viewer.close()
 
 
 if __name__ == "__main__":

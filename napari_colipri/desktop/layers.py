@@ -31,7 +31,9 @@ __all__ = [
     "mask_colours",
     "mask_layer",
     "peak_layer",
+    "placeholder",
     "study_layer_data",
+    "warm_up",
     "widen_contrast_range",
 ]
 
@@ -40,6 +42,29 @@ AXIS_LABELS = ("S\N{RIGHTWARDS ARROW}I", "A\N{RIGHTWARDS ARROW}P", "R\N{RIGHTWAR
 
 #: Range of the contrast slider, HU.
 HU_RANGE = (-1100.0, 3100.0)
+
+
+def warm_up() -> None:
+    """Build one small layer of each kind, for what they import: pandas alone would hold the window for 0.2 s later.
+
+    Called in the thread that reads a study, while the user waits for it anyway.
+    """
+    import pandas as pd
+    from napari.layers import Image, Labels, Points
+    from napari.utils.colormaps import Colormap, DirectLabelColormap
+
+    small = np.zeros((2, 2, 2), dtype=np.uint8)
+    features = pd.DataFrame({"index": [0], "name": ["background"]})
+    Labels(small, features=features, colormap=DirectLabelColormap(color_dict=mask_colours(())))
+    Image(small.astype(np.float32), contrast_limits=(0, 1), colormap=Colormap(np.eye(4)))
+    Points(np.zeros((1, 3)))
+
+
+def placeholder(display: DisplayVolume) -> Labels:
+    """Build a small, hidden labels layer inside the study."""
+    from napari.layers import Labels
+
+    return Labels(np.zeros((2, 2, 2), dtype=np.uint8), name="Masks", visible=False, **frame(display))
 
 
 def frame(

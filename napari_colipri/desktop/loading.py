@@ -55,6 +55,7 @@ def load_study(path: str | Path, progress: Progress, cancel: CancelToken) -> Loa
     """
     from napari_colipri.ct.display import to_display
     from napari_colipri.ct.open import open_volume
+    from napari_colipri.desktop.layers import warm_up
 
     volume = open_volume(path, progress=lambda fraction, text: progress(0.85 * fraction, text), cancel=cancel)
     cancel.check()
@@ -63,6 +64,8 @@ def load_study(path: str | Path, progress: Progress, cancel: CancelToken) -> Loa
     cancel.check()
     progress(0.95, "Fingerprint")
     _ = volume.fingerprint  # computed here once, so that the main thread never waits for it
+    progress(0.98, "Preparing the planes")
+    warm_up()
     progress(1.0, "Ready")
     return LoadedStudy(volume, display, study_name(path))
 

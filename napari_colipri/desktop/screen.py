@@ -94,6 +94,11 @@ class Screen:
         for old in before:
             if old in self._viewer.layers:
                 self._viewer.layers.remove(old)
+        # napari builds the first labels layer's controls and shaders for 0.2 s: now, while the study appears, rather
+        # than in the middle of an analysis.
+        first = layers.placeholder(study.display)
+        self._viewer.add_layer(first)
+        self._viewer.layers.remove(first)
         self.adopt(layer)
 
     def adopt(self, layer: Image) -> None:

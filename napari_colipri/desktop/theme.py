@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from string import Template
 from typing import Any
 
 __all__ = ["Palette", "palette_of", "stylesheet"]
@@ -86,77 +87,80 @@ def palette_of(theme_id: str) -> Palette:
     )
 
 
+#: Everything under the widget named ``colipri``; ``$name`` stands for a colour of the palette or a font size in points.
+_SHEET = Template("""
+#colipri, #colipri QWidget#page, #colipri QScrollArea, #colipri QScrollArea > QWidget > QWidget#page {
+  background: $background; color: $text; font-size: ${base}pt;
+}
+#colipri QLabel { background: transparent; color: $text; padding: 0px; font-size: ${base}pt; }
+#colipri QLabel[role="title"] { font-size: ${large}pt; font-weight: 600; }
+#colipri QLabel[role="heading"] { font-weight: 600; }
+#colipri QLabel[role="muted"] { color: $muted; }
+#colipri QLabel[role="caption"] { color: $muted; font-size: ${small}pt; }
+#colipri QLabel[role="ok"] { color: $ok; font-weight: 600; }
+#colipri QLabel[role="warn"] { color: $warn; font-weight: 600; }
+#colipri QLabel[role="refuse"] { color: $refuse; font-weight: 600; }
+#colipri QLabel[role="banner"] {
+  color: $warn; font-weight: 600; padding: 5px 8px; border-left: 3px solid $warn; background: $surface;
+}
+#colipri QLabel[badge] { margin: 0px 1px; }
+#colipri QLabel[badge="ok"], #colipri QLabel[badge="warn"], #colipri QLabel[badge="refuse"] {
+  padding: 2px 8px; border-radius: 8px; font-weight: 600; font-size: ${small}pt;
+}
+#colipri QLabel[badge="ok"] { color: $ok; border: 1px solid $ok; }
+#colipri QLabel[badge="warn"] { color: $warn; border: 1px solid $warn; }
+#colipri QLabel[badge="refuse"] { color: $refuse; border: 1px solid $refuse; }
+#colipri QFrame[card="true"] { background: $surface; border: 1px solid $line; border-radius: 6px; }
+#colipri QFrame[tone="refuse"] { border: 1px solid $refuse; }
+#colipri QFrame[tone="busy"] { border: 1px solid $accent; }
+#colipri QFrame[drop="true"] { border: 2px dashed $accent; border-radius: 6px; }
+#colipri QPushButton {
+  background: $surface; color: $text; border: 1px solid $line; border-radius: 4px;
+  padding: 5px 10px; font-size: ${base}pt;
+}
+#colipri QPushButton:hover { background: $raised; border-color: $accent; }
+#colipri QPushButton:focus { border-color: $accent; }
+#colipri QPushButton:disabled { color: $muted; border-color: $line; background: $background; }
+#colipri QPushButton[kind="primary"] {
+  background: $accent; color: $on_accent; border: 1px solid $accent; font-weight: 600; padding: 7px 16px;
+}
+#colipri QPushButton[kind="primary"]:disabled { background: $raised; color: $muted; border-color: $raised; }
+#colipri QPushButton[kind="segment"] { padding: 4px 2px; border-radius: 3px; }
+#colipri QPushButton[kind="segment"]:checked {
+  background: $raised; border-color: $accent; color: $text; font-weight: 600;
+}
+#colipri QProgressBar {
+  background: $background; border: 1px solid $line; border-radius: 4px; min-height: 8px; max-height: 8px;
+}
+#colipri QProgressBar::chunk { background: $accent; border-radius: 3px; }
+#colipri QTabWidget::pane { border: 0px; border-top: 1px solid $line; top: 0px; }
+#colipri QTabBar { background: $background; }
+#colipri QTabBar::tab {
+  background: $background; color: $muted; padding: 7px 9px; margin: 0px; border: 0px;
+  border-bottom: 2px solid $background; font-size: ${base}pt;
+}
+#colipri QTabBar::tab:selected { color: $text; border-bottom: 2px solid $accent; font-weight: 600; }
+#colipri QTabBar::tab:hover { color: $text; }
+#colipri QListView, #colipri QTableView {
+  background: $surface; color: $text; border: 1px solid $line; border-radius: 6px; font-size: ${base}pt;
+  outline: 0; gridline-color: $line; selection-background-color: $raised; selection-color: $text;
+}
+#colipri QTableView::item { padding: 2px 4px; border: 0px; }
+#colipri QHeaderView { background: $surface; }
+#colipri QHeaderView::section {
+  background: $surface; color: $muted; border: 0px; border-bottom: 1px solid $line;
+  padding: 4px; font-size: ${small}pt;
+}
+#colipri QPlainTextEdit, #colipri QLineEdit {
+  background: $surface; color: $text; border: 1px solid $line; border-radius: 4px; padding: 5px;
+  font-size: ${base}pt; selection-background-color: $accent; selection-color: $on_accent;
+}
+#colipri QPlainTextEdit:focus, #colipri QLineEdit:focus { border-color: $accent; }
+#colipri QScrollArea { border: 0px; }
+""")
+
+
 def stylesheet(palette: Palette) -> str:
     """Return the style sheet of everything under the widget named ``colipri``."""
-    p = palette
-    base, small, large = p.font_pt, max(7, p.font_pt - 1), p.font_pt + 2
-    return f"""
-#colipri, #colipri QWidget#page, #colipri QScrollArea, #colipri QScrollArea > QWidget > QWidget#page {{
-  background: {p.background}; color: {p.text}; font-size: {base}pt;
-}}
-#colipri QLabel {{ background: transparent; color: {p.text}; padding: 0px; font-size: {base}pt; }}
-#colipri QLabel[role="title"] {{ font-size: {large}pt; font-weight: 600; }}
-#colipri QLabel[role="heading"] {{ font-weight: 600; }}
-#colipri QLabel[role="muted"] {{ color: {p.muted}; }}
-#colipri QLabel[role="caption"] {{ color: {p.muted}; font-size: {small}pt; }}
-#colipri QLabel[role="ok"] {{ color: {p.ok}; font-weight: 600; }}
-#colipri QLabel[role="warn"] {{ color: {p.warn}; font-weight: 600; }}
-#colipri QLabel[role="refuse"] {{ color: {p.refuse}; font-weight: 600; }}
-#colipri QLabel[role="banner"] {{
-  color: {p.warn}; font-weight: 600; padding: 5px 8px; border-left: 3px solid {p.warn}; background: {p.surface};
-}}
-#colipri QLabel[badge] {{ margin: 0px 1px; }}
-#colipri QLabel[badge="ok"], #colipri QLabel[badge="warn"], #colipri QLabel[badge="refuse"] {{
-  padding: 2px 8px; border-radius: 8px; font-weight: 600; font-size: {small}pt;
-}}
-#colipri QLabel[badge="ok"] {{ color: {p.ok}; border: 1px solid {p.ok}; }}
-#colipri QLabel[badge="warn"] {{ color: {p.warn}; border: 1px solid {p.warn}; }}
-#colipri QLabel[badge="refuse"] {{ color: {p.refuse}; border: 1px solid {p.refuse}; }}
-#colipri QFrame[card="true"] {{ background: {p.surface}; border: 1px solid {p.line}; border-radius: 6px; }}
-#colipri QFrame[tone="refuse"] {{ border: 1px solid {p.refuse}; }}
-#colipri QFrame[tone="busy"] {{ border: 1px solid {p.accent}; }}
-#colipri QFrame[drop="true"] {{ border: 2px dashed {p.accent}; border-radius: 6px; }}
-#colipri QPushButton {{
-  background: {p.surface}; color: {p.text}; border: 1px solid {p.line}; border-radius: 4px;
-  padding: 5px 10px; font-size: {base}pt;
-}}
-#colipri QPushButton:hover {{ background: {p.raised}; border-color: {p.accent}; }}
-#colipri QPushButton:focus {{ border-color: {p.accent}; }}
-#colipri QPushButton:disabled {{ color: {p.muted}; border-color: {p.line}; background: {p.background}; }}
-#colipri QPushButton[kind="primary"] {{
-  background: {p.accent}; color: {p.on_accent}; border: 1px solid {p.accent}; font-weight: 600; padding: 7px 16px;
-}}
-#colipri QPushButton[kind="primary"]:disabled {{ background: {p.raised}; color: {p.muted}; border-color: {p.raised}; }}
-#colipri QPushButton[kind="segment"] {{ padding: 4px 2px; border-radius: 3px; }}
-#colipri QPushButton[kind="segment"]:checked {{
-  background: {p.raised}; border-color: {p.accent}; color: {p.text}; font-weight: 600;
-}}
-#colipri QProgressBar {{
-  background: {p.background}; border: 1px solid {p.line}; border-radius: 4px; min-height: 8px; max-height: 8px;
-}}
-#colipri QProgressBar::chunk {{ background: {p.accent}; border-radius: 3px; }}
-#colipri QTabWidget::pane {{ border: 0px; border-top: 1px solid {p.line}; top: 0px; }}
-#colipri QTabBar {{ background: {p.background}; }}
-#colipri QTabBar::tab {{
-  background: {p.background}; color: {p.muted}; padding: 7px 9px; margin: 0px; border: 0px;
-  border-bottom: 2px solid {p.background}; font-size: {base}pt;
-}}
-#colipri QTabBar::tab:selected {{ color: {p.text}; border-bottom: 2px solid {p.accent}; font-weight: 600; }}
-#colipri QTabBar::tab:hover {{ color: {p.text}; }}
-#colipri QListView, #colipri QTableView {{
-  background: {p.surface}; color: {p.text}; border: 1px solid {p.line}; border-radius: 6px; font-size: {base}pt;
-  outline: 0; gridline-color: {p.line}; selection-background-color: {p.raised}; selection-color: {p.text};
-}}
-#colipri QTableView::item {{ padding: 2px 4px; border: 0px; }}
-#colipri QHeaderView {{ background: {p.surface}; }}
-#colipri QHeaderView::section {{
-  background: {p.surface}; color: {p.muted}; border: 0px; border-bottom: 1px solid {p.line};
-  padding: 4px; font-size: {small}pt;
-}}
-#colipri QPlainTextEdit, #colipri QLineEdit {{
-  background: {p.surface}; color: {p.text}; border: 1px solid {p.line}; border-radius: 4px; padding: 5px;
-  font-size: {base}pt; selection-background-color: {p.accent}; selection-color: {p.on_accent};
-}}
-#colipri QPlainTextEdit:focus, #colipri QLineEdit:focus {{ border-color: {p.accent}; }}
-#colipri QScrollArea {{ border: 0px; }}
-"""
+    sizes = {"base": palette.font_pt, "small": max(7, palette.font_pt - 1), "large": palette.font_pt + 2}
+    return _SHEET.substitute(vars(palette), **sizes)
