@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from qtpy.QtCore import QObject, Signal
 
 from napari_colipri.desktop.engine_bridge import EngineBridge
 from napari_colipri.desktop.exporting import RunFacts
 from napari_colipri.desktop.heat import HeatOnDisplay, heat_on_display
 from napari_colipri.desktop.jobs import Jobs
+from napari_colipri.desktop.layers import mask_layer
 from napari_colipri.engine.protocol import Absent
 from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
 from napari_colipri.errors import Cancelled, ColipriError, LibraryError
@@ -27,6 +27,8 @@ from napari_colipri.report.draft import PRESENT_FROM
 from napari_colipri.report.draft import draft as make_draft
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
+
     from napari_colipri.desktop.loading import LoadedStudy
     from napari_colipri.desktop.services import Searchable
     from napari_colipri.library.search import SimilarCases
@@ -57,6 +59,7 @@ class AnalysisRun(QObject):
 
     progressed = Signal(float, str)
     findings = Signal(object)
+    segmented = Signal(object)
     masks = Signal(object, object)
     no_masks = Signal(str)
     similar = Signal(object)
@@ -178,6 +181,7 @@ class AnalysisRun(QObject):
             self.findings.emit(value)
         elif isinstance(value, Segmentation):
             results.segmentation = value
+            self.segmented.emit(value)
             self._place_masks(value)
         elif isinstance(value, Absent):
             results.absent = value
@@ -276,16 +280,17 @@ class AnalysisRun(QObject):
     def _place_masks(self, segmentation: Segmentation) -> None:
         if self._study is None:
             return
-        display = self._study.display
+        display, fingerprint = self._study.display, self._study.volume.fingerprint
 
-        def place(_progress: Progress, cancel: CancelToken) -> npt.NDArray[np.uint8]:
+        def place(_progress: Progress, cancel: CancelToken) -> Labels:
             # A copy of its own: painting on the layer must not change the engine's result.
             shown = display.source_labels_to_display(segmentation.labels, cancel=cancel)
-            return np.array(shown, dtype=np.uint8, order="C", copy=True)
+            own = np.array(shown, dtype=np.uint8, order="C", copy=True)
+            return mask_layer(own, segmentation, display, fingerprint)
 
         self._thread(
             place,
-            lambda labels: self.masks.emit(labels, segmentation),
+            lambda layer: self.masks.emit(layer, segmentation),
             lambda _error: self.no_masks.emit("The masks could not be brought to the display grid."),
         )
 

@@ -13,9 +13,11 @@ from napari_colipri.desktop.screen import Screen
 from napari_colipri.errors import ColipriError
 
 if TYPE_CHECKING:
+    from napari.layers import Labels
+
     from napari_colipri.desktop.heat import HeatOnDisplay
     from napari_colipri.desktop.loading import LoadedStudy
-    from napari_colipri.engine.types import Findings, HeatMap
+    from napari_colipri.engine.types import Findings, HeatMap, Segmentation
 
 __all__ = ["Answers", "where_sentence"]
 
@@ -33,6 +35,7 @@ class Answers:
         run, tabs = self._run, self._tabs
         return [
             (run.findings, self._on_findings),
+            (run.segmented, tabs.masks.show_segmentation),
             (run.masks, self._on_masks),
             (run.no_masks, tabs.masks.show_absence),
             (run.similar, tabs.similar.show_cases),
@@ -84,12 +87,15 @@ class Answers:
         if self._tabs.page() == "Study":
             self._tabs.show_page("Findings")
 
-    def _on_masks(self, labels: Any, segmentation: Any) -> None:
-        if self._study is not None:
-            self._screen.show_masks(labels, segmentation, self._study.volume.fingerprint)
-            self._screen.outline_masks(self._tabs.masks.outline_button.isChecked())
-            self._exporter.watch_masks(self._screen.masks)
-            self._tabs.masks.show_segmentation(segmentation)
+    def _on_masks(self, layer: Labels, segmentation: Segmentation) -> None:
+        if self._study is None:
+            return
+        self._screen.show_masks(layer, segmentation)
+        self._exporter.watch_masks(layer)
+        if self._tabs.masks.outline_button.isChecked():
+            self._screen.outline_masks(True)
+        if self._tabs.masks.hidden():
+            self._screen.hide_classes(self._tabs.masks.hidden())
 
     def _on_visibility(self, _label: int, _shown: bool) -> None:
         self._screen.hide_classes(self._tabs.masks.hidden())

@@ -117,18 +117,15 @@ class Screen:
         self._viewer.layers.selection.active = layer
         self._view_changed()
 
-    def show_masks(self, labels: npt.NDArray[np.uint8], segmentation: Segmentation, study: str) -> None:
-        """Put masks into a new layer; an earlier one stays in the list, hidden, with whatever was painted on it."""
-        display = self.display
-        if display is None:
-            return
+    def show_masks(self, masks: Labels, segmentation: Segmentation) -> None:
+        """Add the layer of new masks; an earlier one stays in the list, hidden, with whatever was painted on it."""
         if self.masks is not None:
             self.masks.visible = False
         self._segmentation = segmentation
         self._mask_names = {item.label: item.display_name for item in segmentation.classes}
         active = self._viewer.layers.selection.active
-        self.masks = layers.mask_layer(labels, segmentation, display, study)
-        self._viewer.add_layer(self.masks)
+        self.masks = masks
+        self._viewer.add_layer(masks)
         self._viewer.layers.selection.active = active
 
     def hide_classes(self, hidden: frozenset[int]) -> None:

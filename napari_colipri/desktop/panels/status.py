@@ -67,12 +67,23 @@ class StatusPanel(QWidget):
         self.analyse_button.clicked.connect(self.analyse)
         self.cancel_button.clicked.connect(self.cancel)
         self.restart_button.clicked.connect(self.restart)
+        self._keep_height()
         for widget in (self.heading, self.sentence, self.bar):
             self.card.body.addWidget(widget)
         buttons = row(self.analyse_button, self.restart_button, self.cancel_button)
         buttons.addStretch(1)
         self.card.body.addLayout(buttons)
         layout.addWidget(self.card)
+
+    def _keep_height(self) -> None:
+        """Let the card be as high when busy as when ready: a dock that grows makes napari draw its whole scene anew."""
+        policy = self.bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.bar.setSizePolicy(policy)
+        self.sentence.setMinimumHeight(2 * self.sentence.fontMetrics().lineSpacing() + 2)
+        self.sentence.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        for item in (self.analyse_button, self.cancel_button, self.restart_button):
+            item.setFixedHeight(34)
 
     def show_model(self, text: str) -> None:
         """Say which model runs where."""
@@ -85,7 +96,6 @@ class StatusPanel(QWidget):
         self.study.setToolTip(state.study)
         self.heading.setText(heading)
         self.sentence.setText(sentence)
-        self.sentence.setVisible(bool(sentence))
         self.bar.setVisible(state.working)
         self.bar.setValue(round(state.fraction * 1000))
         self.cancel_button.setVisible(state.working)
