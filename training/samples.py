@@ -15,7 +15,7 @@ from napari_colipri.library import add_case, create
 from training.evaluate import volume_of
 from training.phantom import Grid, Phantom, make_phantom
 from training.phantom.anatomy import CLASSES
-from training.phantom.report import report_of
+from training.phantom.report import plain_report_of
 
 __all__ = ["CASES", "STUDIES", "write_library", "write_studies"]
 
@@ -52,18 +52,14 @@ _SAMPLE_GRID = Grid((256, 256, 160), (1.5, 1.5, 2.0), (0.0, -5.0, 0.0))
 _CASE_GRID = Grid((144, 144, 120), (2.5, 2.5, 2.7), (0.0, -5.0, 0.0))
 
 
-def _report(phantom: Phantom) -> str:
-    return report_of(phantom, np.random.default_rng((phantom.seed, 7)))
-
-
 def write_studies(folder: Path) -> None:
     """Write ``<study>/ct.nii.gz``, ``truth.nii.gz``, ``truth.json``, ``report.txt`` and ``ORIGIN.md``."""
     for name, seed, wanted in STUDIES:
         phantom = make_phantom(seed, grid=_SAMPLE_GRID, wanted=wanted, quiet=True)
         target = folder / "studies" / name
         target.mkdir(parents=True, exist_ok=True)
-        # even HU steps of 4 halve the file and stay far below the noise of a scanner
-        hu = (np.round(phantom.hu / 4.0) * 4).astype(np.int16)
+        # HU in steps of 5 halve the file and stay below the noise of a scanner
+        hu = (np.round(phantom.hu / 5.0) * 5).astype(np.int16)
         _save(hu, phantom.affine, target / "ct.nii.gz")
         _save(phantom.labels, phantom.affine, target / "truth.nii.gz")
         truth = {
@@ -72,7 +68,7 @@ def write_studies(folder: Path) -> None:
             "findings": [vars(item) for item in phantom.findings],
         }
         (target / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
-        (target / "report.txt").write_text(_report(phantom) + "\n", encoding="utf-8")
+        (target / "report.txt").write_text(plain_report_of(phantom) + "\n", encoding="utf-8")
         (target / "ORIGIN.md").write_text(
             "A procedural phantom of this project, not a patient.\n"
             f"Made by `python -m training samples`, seed {seed}. Apache-2.0.\n",
@@ -110,7 +106,7 @@ def write_library(folder: Path, session: Session) -> None:
             target,
             case_id=f"phantom-{seed - 21_000_000:02d}",
             vector=encoding.pooled,
-            text=_report(phantom),
+            text=plain_report_of(phantom),
             labels=[item.name for item in phantom.findings],
             thumbnail_png=thumbnail(phantom),
             origin="phantom of this project, not a patient",

@@ -157,7 +157,8 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimiser.step()
         self._follow()
-        return {"loss": float(total), "norm": float(norm), **{k: float(v) for k, v in losses.items()}}
+        shown = {"loss": total, "norm": norm, **losses}
+        return {key: float(value.detach()) for key, value in shown.items()}
 
     def _follow(self) -> None:
         decay = min(self.recipe.ema, (1 + self.state.step) / (10 + self.state.step))

@@ -10,7 +10,7 @@ import numpy as np
 from training.phantom.findings import PLANTED, PhantomFinding
 from training.phantom.generate import Phantom
 
-__all__ = ["PROMPTS", "absent_sentences", "present_sentences", "report_of", "vocabulary"]
+__all__ = ["PROMPTS", "absent_sentences", "plain_report_of", "present_sentences", "report_of", "vocabulary"]
 
 #: Words for each finding, several ways.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -192,6 +192,18 @@ def report_of(phantom: Phantom, rng: np.random.Generator) -> str:
         lines.insert(0, str(rng.choice(["Normal chest.", "No abnormality.", "Normal study of the chest."])))
     if rng.random() < 0.5:
         rng.shuffle(lines)
+    return " ".join(lines)
+
+
+def plain_report_of(phantom: Phantom) -> str:
+    """Return a calm findings text for shipped cases: every positive in detail, then what was looked for and not found."""
+    rng = np.random.default_rng((phantom.seed, 11))
+    lines = [_detail(item, rng) for item in phantom.findings]
+    if not lines:
+        lines = ["Normal study of the chest."]
+    here = {item.name for item in phantom.findings}
+    asked = ("Pleural effusion", "Pericardial effusion", "Lung nodule", "Consolidation", "Cardiomegaly")
+    lines += [f"No {WORDS[name][0]}." for name in asked if name not in here]
     return " ".join(lines)
 
 

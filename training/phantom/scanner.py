@@ -31,7 +31,7 @@ def _surroundings(body: Body, hu: Field, rng: np.random.Generator) -> None:
         hu[np.broadcast_to(x**2 + y**2 > reach**2, hu.shape)] = -1024
 
 
-def _texture(body: Body, hu: Field, rng: np.random.Generator, spacing: tuple[float, ...]) -> None:
+def _texture(body: Body, hu: Field, rng: np.random.Generator, spacing: tuple[float, ...], grain: float) -> None:
     """Slow variation of tissue and lung, and fine lung texture."""
     shape = hu.shape
     slow = gaussian_filter(rng.normal(size=shape).astype(np.float32), [12.0 / s for s in spacing])
@@ -39,7 +39,7 @@ def _texture(body: Body, hu: Field, rng: np.random.Generator, spacing: tuple[flo
     lung = body.lung_left | body.lung_right
     hu += slow * np.where(lung, rng.uniform(8, 28), rng.uniform(2, 10))
     fine = rng.normal(size=shape).astype(np.float32)
-    hu += fine * np.where(lung, rng.uniform(10, 45), 0.0)
+    hu += fine * np.where(lung, grain * rng.uniform(10, 45), 0.0)
 
 
 def scan(body: Body, rng: np.random.Generator, *, quiet: bool = False) -> Field:
@@ -56,7 +56,7 @@ def scan(body: Body, rng: np.random.Generator, *, quiet: bool = False) -> Field:
     """
     hu = body.hu.copy()
     spacing = body.painter.grid.spacing_mm
-    _texture(body, hu, rng, spacing)
+    _texture(body, hu, rng, spacing, grain=0.3 if quiet else 1.0)
     if not quiet:
         _surroundings(body, hu, rng)
     thickness = rng.choice([0.0, 1.0, 2.5, 5.0, 8.0])
@@ -64,7 +64,7 @@ def scan(body: Body, rng: np.random.Generator, *, quiet: bool = False) -> Field:
         hu = gaussian_filter(hu, [0.9 / s for s in spacing])
     elif thickness:
         hu = gaussian_filter1d(hu, thickness / 2.4 / spacing[2], axis=2)
-    sd = 6.0 if quiet else float(np.exp(rng.uniform(np.log(6), np.log(60))))
+    sd = 4.0 if quiet else float(np.exp(rng.uniform(np.log(6), np.log(60))))
     noise = rng.normal(0, sd, hu.shape).astype(np.float32)
     if not quiet and rng.random() < 0.4:
         noise = gaussian_filter1d(gaussian_filter1d(noise, 0.6, axis=0), 0.6, axis=1) * 1.8
