@@ -77,7 +77,9 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     folder = tmp_path_factory.mktemp("distributions")
     sdist = build(ROOT, "sdist", folder / "sdist")
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
+        # Python 3.11.4 brought the filter and later versions ask for it; Debian 12 has 3.11.2.
+        careful = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        archive.extractall(folder / "unpacked", **careful)
     (unpacked,) = (folder / "unpacked").iterdir()
     return Distributions(
         wheel=build(ROOT, "wheel", folder / "wheel"),
