@@ -101,8 +101,7 @@ def evaluate(
     rng = np.random.default_rng(0)
     draws = np.stack([_auroc(p, y, rng.integers(0, count, count)) for _ in range(_RESAMPLES)])
     point = _auroc(p, y, np.arange(count))
-    low, high = np.nanpercentile(draws, [2.5, 97.5], axis=0)
-    macro = np.nanmean(draws, axis=1)
+    low, high = np.array([_interval(column) for column in draws.T]).T
     auroc = {
         name: (float(point[i]), float(low[i]), float(high[i]), int(y[:, i].sum())) for i, name in enumerate(PLANTED)
     }
@@ -111,6 +110,21 @@ def evaluate(
     return Figures(
         count, auroc, (summary[0], summary[1], summary[2]), dict(zip(CLASSES[1:], map(float, mean), strict=True))
     )
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    """Mean of what is known, NaN where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of what is known."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _dice(predicted: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> list[float]:

@@ -196,7 +196,7 @@ def report_of(phantom: Phantom, rng: np.random.Generator) -> str:
 
 
 def plain_report_of(phantom: Phantom) -> str:
-    """Return a calm findings text for shipped cases: every positive in detail, then what was looked for and not found."""
+    """Return a findings text for shipped cases: every positive in detail, then what was not found."""
     rng = np.random.default_rng((phantom.seed, 11))
     lines = [_detail(item, rng) for item in phantom.findings]
     if not lines:
