@@ -105,11 +105,9 @@ def evaluate(
     auroc = {
         name: (float(point[i]), float(low[i]), float(high[i]), int(y[:, i].sum())) for i, name in enumerate(PLANTED)
     }
-    summary = (float(np.nanmean(point)), *(float(v) for v in np.percentile(macro, [2.5, 97.5])))
-    mean = np.nanmean(np.array(dice), axis=0)
-    return Figures(
-        count, auroc, (summary[0], summary[1], summary[2]), dict(zip(CLASSES[1:], map(float, mean), strict=True))
-    )
+    macro = (_mean(point), *_interval(np.array([_mean(row) for row in draws])))
+    per_class = [_mean(column) for column in np.array(dice).T]
+    return Figures(count, auroc, macro, dict(zip(CLASSES[1:], per_class, strict=True)))
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float:
