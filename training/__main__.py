@@ -51,6 +51,23 @@ def train(
 
 
 @app.command()
+def align(
+    run: Annotated[Path, typer.Argument(help="Folder of the finished run.")],
+    pool: Annotated[Path, typer.Argument(help="Folder of phantoms.")],
+    out: Annotated[Path, typer.Argument(help="Folder that takes the aligned checkpoint.")],
+    minutes: float = 6.0,
+    threads: int = 2,
+) -> None:
+    """Align image and text in large batches of cached tokens; the vision tower stays as it is."""
+    import torch
+
+    from training.align import align as second_stage
+
+    torch.set_num_threads(threads)
+    second_stage(run, pool, out, minutes=minutes)
+
+
+@app.command()
 def ship(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     pool: Annotated[Path, typer.Argument(help="Phantoms it was trained on.")],

@@ -152,7 +152,8 @@ decoder. It sees a volume at 5 mm voxels and cannot show fine structure. No numb
 Image and report are aligned by a contrastive loss and by opposite sentences (a sentence against its negation). Because
 the phantoms' truth is known, three further signals are used: class fractions and findings per patch, a label head on
 the pooled embedding (both heads are dropped from the bundle), and masks for the decoder. {training["steps"]} steps,
-{training["volumes"]} volumes drawn, {training["minutes"]} minutes on two CPU cores.
+{training["volumes"]} volumes drawn, {training["minutes"]} minutes on two CPU cores. In a second stage the vision tower
+is frozen and image and text are aligned in batches of 64 on cached tokens.
 
 ## Held-out figures
 Phantoms from seeds never trained on; the prompts of the bundle stand nowhere verbatim in training text.

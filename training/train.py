@@ -102,17 +102,18 @@ class Trainer:
         if self.state.step % recipe.decoder_every == 0:
             out["segment_loss"] = recipe.segment * self._decode(tokens, batch)
         image = F.normalize(pooled, dim=1)
-        present, absent, which = self._opposite_sentences()
+        present, absent, which = self.opposite_sentences()
         out["sentence_loss"] = recipe.sentence * sentence_loss(
             image, present, absent, which, batch.present, model.scale
         )
         said = [i for i, report in enumerate(batch.reports) if report]
         if len(said) > 1 and self.state.step % recipe.contrast_every == 0:
-            text = self._embed([batch.reports[i] for i in said])
+            text = self.embed([batch.reports[i] for i in said])
             out["contrast_loss"] = recipe.contrast * contrast_loss(image[said], text, model.scale)
         return out
 
-    def _embed(self, texts: list[str]) -> Tensor:
+    def embed(self, texts: list[str]) -> Tensor:
+        """Return text embeddings [n, D]."""
         ids, mask = encode(self.tokenizer, texts, self.sizes.text_length)
         encoder = self.model.towers.text_encoder
         if encoder is None:
@@ -120,14 +121,15 @@ class Trainer:
         out: Tensor = encoder(ids, mask)
         return out.float()
 
-    def _opposite_sentences(self, each: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    def opposite_sentences(self, each: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+        """Return embeddings of ``each`` random sentences per finding and of their negations, and whose they are."""
         texts: dict[str, list[str]] = {"present": [], "absent": []}
         which = torch.arange(len(PLANTED)).repeat_interleave(each)
         for side, lines in texts.items():
             for index in which.tolist():
                 choices = self._sentences[side][index]
                 lines.append(choices[int(self.rng.integers(len(choices)))])
-        embedded = self._embed(texts["present"] + texts["absent"])
+        embedded = self.embed(texts["present"] + texts["absent"])
         present, absent = embedded.chunk(2)
         return present, absent, which
 
@@ -156,11 +158,12 @@ class Trainer:
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimiser.step()
-        self._follow()
+        self.follow()
         shown = {"loss": total, "norm": norm, **losses}
         return {key: float(value.detach()) for key, value in shown.items()}
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Move the averaged weights towards the current ones."""
         decay = min(self.recipe.ema, (1 + self.state.step) / (10 + self.state.step))
         for key, value in self.model.state_dict().items():
             kept = self.average[key]

@@ -178,3 +178,12 @@ def test_chests_are_taken_without_a_word(real_data: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["3DCT_lung.mha", "3DCT_lung_baseline_small.mha"])
 def test_a_crop_of_one_lung_is_hu(real_data: Path, name: str) -> None:
     assert read_passport(real_data / "elastix-3dct-lung" / name).analyse == "ok"
+
+
+def test_twelve_bit_jpeg_without_its_codec_names_the_extra(bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydicom.pixels.decoders.base import Decoder
+
+    monkeypatch.setattr(Decoder, "available_plugins", property(lambda _: ("gdcm",)))
+    with pytest.raises(StudyRefused, match="dicom-codecs") as refused:
+        open_volume(find(bad, f"{SLICE}/*4.51.dcm"))
+    assert refused.value.code == "unsupported_syntax"

@@ -24,9 +24,19 @@ Plane = npt.NDArray[Any]
 #: Extra of this package that brings the decoders not in its base dependencies.
 CODECS_EXTRA = "dicom-codecs"
 
+_JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+
 
 class _OutOfRange(Exception):
     """A value does not fit int16."""
+
+
+def _decodes(decoder: Any, header: SliceHeader) -> bool:
+    """Whether an installed plugin really decodes this slice: GDCM claims 12-bit JPEG and then fails on it."""
+    plugins = set(decoder.available_plugins)
+    if header.syntax == _JPEG_EXTENDED and header.bits_allocated > 8:
+        plugins.discard("gdcm")
+    return bool(plugins)
 
 
 def unsupported(header: SliceHeader) -> str | None:
@@ -38,7 +48,7 @@ def unsupported(header: SliceHeader) -> str | None:
 
     uid = UID(header.syntax)
     try:
-        if header.syntax not in NATIVE and get_decoder(uid).is_available:
+        if header.syntax not in NATIVE and _decodes(get_decoder(uid), header):
             return None
         known = True
     except NotImplementedError:
