@@ -245,6 +245,7 @@ def test_a_missing_codec_is_named_with_the_extra_that_brings_it(
 ) -> None:
     class Absent:
         is_available = False
+        available_plugins = ()
 
     monkeypatch.setattr("pydicom.pixels.decoders.base.get_decoder", lambda _: Absent())
     for path in write_series(tmp_path):
