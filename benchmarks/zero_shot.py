@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = options.parse_args(arguments)
     from napari_colipri.engine.bundle import open_bundle
     from napari_colipri.engine.session import Session
-    from training.evaluate import evaluate, table
+    from training.embedded.evaluate import evaluate, table
 
     session = Session(open_bundle(chosen.bundle))
     session.load()

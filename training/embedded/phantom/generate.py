@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.phantom.anatomy import Patient, build_body, random_patient
-from training.phantom.findings import PLANTED, PhantomFinding, plant
-from training.phantom.grid import Grid, Painter
-from training.phantom.scanner import scan
+from training.embedded.phantom.anatomy import Patient, build_body, random_patient
+from training.embedded.phantom.findings import PLANTED, PhantomFinding, plant
+from training.embedded.phantom.grid import Grid, Painter
+from training.embedded.phantom.scanner import scan
 
 __all__ = ["Phantom", "make_phantom", "training_grid"]
 
@@ -24,7 +24,7 @@ class Phantom:
     hu
         int16 [x, y, z], HU.
     labels
-        uint8 [x, y, z], :data:`training.phantom.anatomy.CLASSES`.
+        uint8 [x, y, z], :data:`training.embedded.phantom.anatomy.CLASSES`.
     truth
         uint16 [x, y, z], bit n set where ``PLANTED[n]`` is.
     affine

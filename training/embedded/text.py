@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
-from training.phantom.report import vocabulary
+from training.embedded.phantom.report import vocabulary
 
 __all__ = ["encode", "make_tokenizer", "write_vocabulary"]
 

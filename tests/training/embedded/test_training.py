@@ -11,15 +11,15 @@ import torch
 
 from napari_colipri.engine.bundle import open_bundle
 from napari_colipri.engine.session import Session
-from training.config import Recipe, Sizes
-from training.data import RealScan
-from training.evaluate import evaluate, table
-from training.losses import label_loss, lung_loss, patch_targets, segmentation_loss, sentence_loss
-from training.phantom.anatomy import CLASSES
-from training.phantom.findings import PLANTED
-from training.pool import fill_pool, load_sample
-from training.ship import CT_RATE_UNRESOLVED, ship
-from training.train import Trainer, run
+from training.embedded.config import Recipe, Sizes
+from training.embedded.data import RealScan
+from training.embedded.evaluate import evaluate, table
+from training.embedded.losses import label_loss, lung_loss, patch_targets, segmentation_loss, sentence_loss
+from training.embedded.phantom.anatomy import CLASSES
+from training.embedded.phantom.findings import PLANTED
+from training.embedded.pool import fill_pool, load_sample
+from training.embedded.ship import CT_RATE_UNRESOLVED, ship
+from training.embedded.train import Trainer, run
 
 SMALL = Sizes(embed_dim=36, depth=1, heads=3, projection_dim=32, text_layers=1, text_intermediate=32, decoder_width=8)
 

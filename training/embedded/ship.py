@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from napari_colipri.engine.config import BundleConfig, InputSpec
-from training.config import Sizes
-from training.phantom.anatomy import CLASSES
-from training.phantom.findings import PLANTED
-from training.phantom.report import check_disjoint, prompts, vocabulary
-from training.real import TRAINING_SCANS
-from training.text import write_vocabulary
-from training.train import read_meta
+from training.embedded.config import Sizes
+from training.embedded.phantom.anatomy import CLASSES
+from training.embedded.phantom.findings import PLANTED
+from training.embedded.phantom.report import check_disjoint, prompts, vocabulary
+from training.embedded.real import TRAINING_SCANS
+from training.embedded.text import write_vocabulary
+from training.embedded.train import read_meta
 
 __all__ = ["CT_RATE_UNRESOLVED", "input_spec", "ship"]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.phantom.findings import PLANTED, PhantomFinding
-from training.phantom.generate import Phantom
+from training.embedded.phantom.findings import PLANTED, PhantomFinding
+from training.embedded.phantom.generate import Phantom
 
 __all__ = ["PROMPTS", "absent_sentences", "plain_report_of", "present_sentences", "report_of", "vocabulary"]
 

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.config import Recipe, Sizes
-from training.losses import contrast_loss, label_loss, sentence_loss
-from training.pool import load_sample
-from training.train import Trainer, read_meta
+from training.embedded.config import Recipe, Sizes
+from training.embedded.losses import contrast_loss, label_loss, sentence_loss
+from training.embedded.pool import load_sample
+from training.embedded.train import Trainer, read_meta
 
 __all__ = ["Tokens", "align", "cache_tokens"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.phantom.grid import Mask
+from training.embedded.phantom.grid import Mask
 
 __all__ = ["BIT", "LOBES", "PLANTED", "PhantomFinding", "Truth", "mark"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from training.phantom.anatomy import Body
-from training.phantom.grid import Field
+from training.embedded.phantom.anatomy import Body
+from training.embedded.phantom.grid import Field
 
 __all__ = ["scan"]
 

@@ -15,9 +15,9 @@ from sklearn.metrics import roc_auc_score
 from napari_colipri.ct.geometry import measure
 from napari_colipri.ct.volume import CTVolume, Source
 from napari_colipri.engine.session import Session
-from training.phantom import Phantom, make_phantom
-from training.phantom.anatomy import CLASSES
-from training.phantom.findings import PLANTED
+from training.embedded.phantom import Phantom, make_phantom
+from training.embedded.phantom.anatomy import CLASSES
+from training.embedded.phantom.findings import PLANTED
 
 __all__ = ["HELD_OUT", "Figures", "evaluate", "table", "volume_of"]
 

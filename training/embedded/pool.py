@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.phantom import make_phantom
-from training.phantom.findings import PLANTED
-from training.phantom.report import report_of
+from training.embedded.phantom import make_phantom
+from training.embedded.phantom.findings import PLANTED
+from training.embedded.phantom.report import report_of
 
 __all__ = ["Sample", "fill_pool", "load_sample", "to_model_values"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.phantom import Grid, make_phantom
-from training.phantom.anatomy import CLASSES
-from training.phantom.findings import PLANTED
-from training.phantom.report import (
+from training.embedded.phantom import Grid, make_phantom
+from training.embedded.phantom.anatomy import CLASSES
+from training.embedded.phantom.findings import PLANTED
+from training.embedded.phantom.report import (
     absent_sentences,
     check_disjoint,
     present_sentences,
@@ -16,7 +16,7 @@ from training.phantom.report import (
     report_of,
     vocabulary,
 )
-from training.text import encode, make_tokenizer
+from training.embedded.text import encode, make_tokenizer
 
 COARSE = Grid((48, 48, 48), (7.5, 7.5, 7.5))
 

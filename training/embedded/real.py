@@ -11,7 +11,7 @@ from scipy import ndimage
 from napari_colipri.ct.open import open_volume
 from napari_colipri.engine.config import InputSpec
 from napari_colipri.engine.preprocess import to_model_grid
-from training.data import RealScan
+from training.embedded.data import RealScan
 
 __all__ = ["TRAINING_SCANS", "load_real", "lung_sides"]
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from napari_colipri.engine.decoder import PatchConvDecoder
 from napari_colipri.engine.towers import ColipriModel, build_model
-from training.config import Sizes
-from training.phantom.anatomy import CLASSES
-from training.phantom.findings import PLANTED
+from training.embedded.config import Sizes
+from training.embedded.phantom.anatomy import CLASSES
+from training.embedded.phantom.findings import PLANTED
 
 __all__ = ["TrainingModel", "tower_arguments"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from training.phantom.anatomy import Body
-from training.phantom.grid import Mask
-from training.phantom.truth import LOBES, PhantomFinding, Truth, mark
+from training.embedded.phantom.anatomy import Body
+from training.embedded.phantom.grid import Mask
+from training.embedded.phantom.truth import LOBES, PhantomFinding, Truth, mark
 
 
 def _lung_point(

@@ -12,10 +12,10 @@ from PIL import Image
 
 from napari_colipri.engine.session import Session
 from napari_colipri.library import add_case, create
-from training.evaluate import volume_of
-from training.phantom import Grid, Phantom, make_phantom
-from training.phantom.anatomy import CLASSES
-from training.phantom.report import plain_report_of
+from training.embedded.evaluate import volume_of
+from training.embedded.phantom import Grid, Phantom, make_phantom
+from training.embedded.phantom.anatomy import CLASSES
+from training.embedded.phantom.report import plain_report_of
 
 __all__ = ["CASES", "STUDIES", "write_library", "write_studies"]
 

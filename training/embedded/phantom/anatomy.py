@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from training.phantom.grid import Field, Mask, Painter
+from training.embedded.phantom.grid import Field, Mask, Painter
 
 __all__ = ["CLASSES", "Body", "Patient", "build_body", "random_patient"]
 

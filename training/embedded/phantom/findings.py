@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.phantom import lungs, mediastinum
-from training.phantom.anatomy import Body
-from training.phantom.truth import BIT, PLANTED, PhantomFinding, Truth
+from training.embedded.phantom import lungs, mediastinum
+from training.embedded.phantom.anatomy import Body
+from training.embedded.phantom.truth import BIT, PLANTED, PhantomFinding, Truth
 
 __all__ = ["PLANTED", "PhantomFinding", "plant"]
 

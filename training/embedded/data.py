@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from training.pool import Sample, load_sample
+from training.embedded.pool import Sample, load_sample
 
 __all__ = ["Batch", "PoolDataset", "RealScan", "augment_real", "collate"]
 
@@ -26,7 +26,7 @@ class Batch:
     images
         float32 [B, 1, X, Y, Z] in [-1, 1].
     labels, truth
-        uint8 and int32 [B, X, Y, Z]; see :class:`training.pool.Sample`.
+        uint8 and int32 [B, X, Y, Z]; see :class:`training.embedded.pool.Sample`.
     present
         float32 [B, F], NaN where undecided.
     reports

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from training.phantom.anatomy import LABEL, Body
-from training.phantom.truth import PhantomFinding, Truth, mark
+from training.embedded.phantom.anatomy import LABEL, Body
+from training.embedded.phantom.truth import PhantomFinding, Truth, mark
 
 
 def medical_material(body: Body, truth: Truth, rng: np.random.Generator) -> PhantomFinding | None:

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from training.config import Recipe, Sizes
-from training.data import Batch, PoolDataset, RealScan, augment_real
-from training.losses import (
+from training.embedded.config import Recipe, Sizes
+from training.embedded.data import Batch, PoolDataset, RealScan, augment_real
+from training.embedded.losses import (
     contrast_loss,
     dense_loss,
     label_loss,
@@ -28,11 +28,11 @@ from training.losses import (
     segmentation_loss,
     sentence_loss,
 )
-from training.model import TrainingModel
-from training.phantom.anatomy import CLASSES
-from training.phantom.findings import PLANTED
-from training.phantom.report import absent_sentences, present_sentences, vocabulary
-from training.text import encode, make_tokenizer
+from training.embedded.model import TrainingModel
+from training.embedded.phantom.anatomy import CLASSES
+from training.embedded.phantom.findings import PLANTED
+from training.embedded.phantom.report import absent_sentences, present_sentences, vocabulary
+from training.embedded.text import encode, make_tokenizer
 
 __all__ = ["Trainer", "run"]
 

@@ -1,0 +1,120 @@
+"""``python -m training embedded``: phantoms, training, bundle and shipped samples of the embedded model."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import track
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+
+@app.command()
+def phantom(
+    pool: Annotated[Path, typer.Argument(help="Folder that takes the phantoms.")],
+    count: int = 1000,
+    start: int = 0,
+    step: int = 1,
+) -> None:
+    """Fill a pool with phantoms of consecutive seeds; finished ones are kept."""
+    from training.embedded.pool import fill_pool
+
+    for seed in track(range(start, start + count, step), description="Phantoms"):
+        fill_pool(pool, [seed])
+
+
+@app.command()
+def train(
+    pool: Annotated[Path, typer.Argument(help="Folder of phantoms.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the run; an interrupted one continues.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the real volumes marked as trainable.")] = None,
+    minutes: float = 90.0,
+    threads: int = 2,
+) -> None:
+    """Train the embedded bundle for so many minutes."""
+    import torch
+
+    from training.embedded.config import Recipe, Sizes
+    from training.embedded.real import load_real
+    from training.embedded.ship import input_spec
+    from training.embedded.train import run
+
+    logging.basicConfig(level=logging.INFO)
+    torch.set_num_threads(threads)
+    sizes = Sizes()
+    real = load_real(data, input_spec(sizes)) if data else []
+    run(out, pool, sizes, Recipe(minutes=minutes), real)
+
+
+@app.command()
+def align(
+    run: Annotated[Path, typer.Argument(help="Folder of the finished run.")],
+    pool: Annotated[Path, typer.Argument(help="Folder of phantoms.")],
+    out: Annotated[Path, typer.Argument(help="Folder that takes the aligned checkpoint.")],
+    minutes: float = 6.0,
+    threads: int = 2,
+) -> None:
+    """Align image and text in large batches of cached tokens; the vision tower stays as it is."""
+    import torch
+
+    from training.embedded.align import align as second_stage
+
+    torch.set_num_threads(threads)
+    second_stage(run, pool, out, minutes=minutes)
+
+
+@app.command()
+def ship(
+    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    pool: Annotated[Path, typer.Argument(help="Phantoms it was trained on.")],
+    target: Annotated[Path, typer.Argument(help="Bundle folder to write.")],
+    figures: Annotated[Path | None, typer.Option(help="Markdown table for the model card.")] = None,
+) -> None:
+    """Write a bundle from a run's averaged weights."""
+    from training.embedded.ship import ship as write
+
+    text = figures.read_text(encoding="utf-8") if figures else ""
+    typer.echo(f"wrote {write(run, pool, target, text)}")
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    count: int = 400,
+    table: Annotated[Path | None, typer.Option(help="Write the Markdown table here.")] = None,
+) -> None:
+    """Score a bundle on phantoms whose seeds were never trained on."""
+    from napari_colipri.engine.bundle import open_bundle
+    from napari_colipri.engine.session import Session
+    from training.embedded import evaluate as figures
+
+    session = Session(open_bundle(bundle))
+    session.load()
+    result = figures.evaluate(session, count)
+    text = figures.table(result)
+    if table is not None:
+        table.write_text(text, encoding="utf-8")
+    typer.echo(text)
+
+
+@app.command()
+def samples(
+    out: Annotated[Path, typer.Argument(help="The sample_data folder.")],
+    bundle: Annotated[Path | None, typer.Option(help="Bundle that encodes the library; default: embedded.")] = None,
+    studies: bool = True,
+) -> None:
+    """Write the shipped studies and the case library."""
+    from napari_colipri.engine.bundle import open_bundle
+    from napari_colipri.engine.session import Session
+    from training.embedded.samples import write_library, write_studies
+
+    if studies:
+        write_studies(out)
+    session = Session(open_bundle(bundle))
+    session.load()
+    shutil.rmtree(out / "library", ignore_errors=True)
+    write_library(out, session)
