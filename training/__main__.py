@@ -5,9 +5,11 @@ from __future__ import annotations
 import typer
 
 from training.embedded.cli import app as embedded
+from training.evaluation.cli import app as evaluate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(embedded, name="embedded")
+app.add_typer(evaluate, name="evaluate")
 
 if __name__ == "__main__":
     app()

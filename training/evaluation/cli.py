@@ -1,0 +1,131 @@
+"""``python -m training evaluate``: protocols on files of scores, embeddings, masks and reports; tables and plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+Out = Annotated[Path, typer.Option(help="Folder that takes tables (Markdown, JSON) and plots (PNG).")]
+Resamples = Annotated[int, typer.Option(help="Draws of the bootstrap over patients.")]
+
+
+@app.command()
+def findings(
+    scores: Annotated[Path, typer.Argument(help="JSONL of study, patient, scores, labels.")],
+    out: Out,
+    validation: Annotated[Path | None, typer.Option(help="Same form: thresholds are chosen on these studies.")] = None,
+    rad_chestct: Annotated[bool, typer.Option(help="Score as RAD-ChestCT: 16 classes.")] = False,
+    probabilities: Annotated[bool, typer.Option(help="Scores are probabilities: add reliability.")] = True,
+    resamples: Resamples = 1000,
+) -> None:
+    """AUROC, AUPRC, F1 and balanced accuracy per finding with intervals, ROC curves, reliability."""
+    import numpy as np
+
+    from training.evaluation.classification import classify, thresholds_of, to_rad_chestct
+    from training.evaluation.plots import plot_reliability, plot_roc
+    from training.evaluation.reliability import reliability_rows
+    from training.evaluation.results import write_figures
+    from training.evaluation.scores import EvaluationError, read_scores
+    from training.evaluation.tables import classification_table, reliability_table
+
+    table = read_scores(scores)
+    other = read_scores(validation) if validation else None
+    if other is not None and (shared := set(other.patient) & set(table.patient)):
+        raise EvaluationError(
+            f"{len(shared)} patients stand in both files: thresholds chosen on them would flatter the result.",
+            code="shared_patients",
+        )
+    if rad_chestct:
+        table, other = to_rad_chestct(table), to_rad_chestct(other) if other is not None else None
+    figures = classify(table, thresholds_of(other) if other is not None else None, resamples=resamples)
+    text = classification_table(figures)
+    write_figures(out, "findings", figures.to_json(), text)
+    plot_roc(table, out / "roc.png")
+    typer.echo(text)
+    if probabilities and np.nanmin(table.scores) >= 0 and np.nanmax(table.scores) <= 1:
+        rows = reliability_rows(table, resamples=resamples)
+        text = reliability_table(rows)
+        write_figures(out, "reliability", {name: row.to_json() for name, row in rows.items()}, text)
+        plot_reliability(rows, out / "reliability.png")
+        typer.echo(text)
+
+
+@app.command()
+def retrieval(
+    folder: Annotated[Path, typer.Argument(help="Folder with embeddings.npz and facts.jsonl.")],
+    out: Out,
+    sizes: Annotated[bool, typer.Option(help="Studies that differ in sizes only are different items.")] = True,
+    resamples: Resamples = 1000,
+) -> None:
+    """Image-to-report and report-to-image R@1/5/10/50 beside chance and a label-overlap oracle."""
+    from training.evaluation.facts import fact_key
+    from training.evaluation.files import read_embeddings
+    from training.evaluation.results import write_figures
+    from training.evaluation.retrieval import retrieve
+    from training.evaluation.tables import retrieval_table
+
+    values = read_embeddings(folder)
+    keys = [fact_key(facts, sizes=sizes) for facts in values.facts]
+    figures = retrieve(values.image, values.text, keys, values.labels, values.patient, resamples=resamples)
+    text = retrieval_table(figures)
+    write_figures(out, "retrieval" if sizes else "retrieval-without-sizes", figures.to_json(), text)
+    typer.echo(text)
+
+
+@app.command()
+def masks(
+    predicted: Annotated[Path, typer.Argument(help="Folder of label NIfTIs.")],
+    reference: Annotated[Path, typer.Argument(help="Folder of references with the same file names.")],
+    classes: Annotated[Path, typer.Option(help="JSON of name: label, or a segmentation.json.")],
+    out: Out,
+    tolerance_mm: float = 3.0,
+    resamples: Resamples = 1000,
+) -> None:
+    """Dice and normalised surface distance per class; each file counts as a patient."""
+    from training.evaluation.files import mask_pairs, read_classes
+    from training.evaluation.masks import compare_case, mask_table
+    from training.evaluation.results import write_figures
+    from training.evaluation.tables import mask_markdown
+
+    names = read_classes(classes)
+    cases = [
+        compare_case(ours, theirs, names, spacing, case=case, patient=case, tolerance_mm=tolerance_mm)
+        for case, ours, theirs, spacing in mask_pairs(predicted, reference)
+    ]
+    figures = mask_table(cases, tolerance_mm=tolerance_mm, resamples=resamples)
+    text = mask_markdown(figures)
+    write_figures(out, "masks", figures.to_json(), text)
+    typer.echo(text)
+
+
+@app.command()
+def planted(
+    pairs: Annotated[Path, typer.Argument(help="JSONL of patient, volume, finding, unplanted, planted, sham.")],
+    out: Out,
+    resamples: Resamples = 1000,
+) -> None:
+    """Paired differences of planted, unplanted and sham-edited volumes: a description, patients counted."""
+    from training.evaluation.planted import paired_differences, read_planted
+    from training.evaluation.results import write_figures
+    from training.evaluation.tables import planted_table
+
+    rows = paired_differences(read_planted(pairs), resamples=resamples)
+    text = planted_table(rows)
+    write_figures(out, "planted", [row.to_json() for row in rows], text)
+    typer.echo(text)
+
+
+@app.command()
+def curves(
+    logs: Annotated[list[Path], typer.Argument(help="log.jsonl of one or more runs.")],
+    out: Annotated[Path, typer.Option(help="PNG to write.")],
+    smooth: int = 20,
+) -> None:
+    """Learning curves of one or more runs."""
+    from training.evaluation.plots import learning_curves
+
+    typer.echo(f"wrote {learning_curves(logs, out, smooth=smooth)}")

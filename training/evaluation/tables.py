@@ -1,0 +1,114 @@
+"""Figures as Markdown: what a reader pastes into a model card or a results page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from training.evaluation.classification import METRICS, Classification
+from training.evaluation.masks import MaskTable
+from training.evaluation.planted import PlantedRow
+from training.evaluation.reliability import Reliability
+from training.evaluation.reports import ReportTable
+from training.evaluation.retrieval import Retrieval
+
+__all__ = [
+    "classification_table",
+    "mask_markdown",
+    "planted_table",
+    "reliability_table",
+    "report_table",
+    "retrieval_table",
+]
+
+_INTERVAL = "95 % bootstrap interval over patients"
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def classification_table(figures: Classification) -> str:
+    """One row per finding, the macro mean last."""
+    head = ["finding", "AUROC", "AUPRC", "F1", "balanced accuracy", "positives / studies"]
+    rows: list[list[object]] = [
+        [row.finding, *(row.metrics[m] for m in METRICS), f"{row.positives} / {row.studies}"] for row in figures.rows
+    ]
+    rows.append(["**macro**", *(f"**{figures.macro[m]}**" for m in METRICS), ""])
+    text = f"{figures.studies} studies of {figures.patients} patients; {_INTERVAL}; threshold: "
+    text += f"{figures.threshold_source}.\n\n" + _rows(head, rows)
+    if figures.silent:
+        text += f"\nNo number from this model for: {', '.join(figures.silent)}.\n"
+    return text
+
+
+def retrieval_table(figures: Retrieval) -> str:
+    """One row per direction and reference."""
+    cuts = list(figures.chance)
+    rows: list[list[object]] = [
+        ["image → report", *(figures.image_to_report[k] for k in cuts)],
+        ["report → image", *(figures.report_to_image[k] for k in cuts)],
+        ["chance", *(f"{figures.chance[k]:.3f}" for k in cuts)],
+        ["oracle: label overlap", *(f"{figures.oracle[k]:.3f}" for k in cuts)],
+        ["image → report, where the oracle is certain", *(figures.resolved[k][1] for k in cuts)],
+        ["queries of which the oracle is certain", *(figures.resolved[k][0] for k in cuts)],
+    ]
+    text = f"{figures.items} items; {figures.dropped} studies left out because another has the same facts; {_INTERVAL}."
+    return text + "\n\n" + _rows(["", *(f"R@{k}" for k in cuts)], rows)
+
+
+def mask_markdown(figures: MaskTable) -> str:
+    """One row per class, the mean last."""
+    rows: list[list[object]] = [[name, dice, nsd, n] for name, (n, dice, nsd) in figures.classes.items()]
+    rows.append(["**mean of classes**", f"**{figures.macro[0]}**", f"**{figures.macro[1]}**", ""])
+    text = f"{figures.cases} cases of {figures.patients} patients; {_INTERVAL}.\n\n"
+    text += _rows(["class", "Dice", f"NSD at {figures.tolerance_mm:g} mm", "cases with it"], rows)
+    drawn = [f"{name} {ml:.1f} ml (n = {n})" for name, (ml, n) in figures.invented_ml.items() if ml > 0]
+    if drawn:
+        text += f"\nDrawn where the reference has none, mean: {', '.join(drawn)}.\n"
+    return text
+
+
+def report_table(figures: ReportTable) -> str:
+    """Totals, then one row per finding."""
+
+    def share(part: int, whole: int) -> str:
+        return f"{part} of {whole}" + (f" ({100 * part / whole:.1f} %)" if whole else "")
+
+    totals: list[list[object]] = [
+        ["clinical F1, macro", figures.macro],
+        ["clinical F1, micro", figures.micro],
+        ["wrong side", share(figures.wrong_side, figures.sided)],
+        ["wrong size", share(figures.wrong_size, figures.sized)],
+        ["sentences that compare with an earlier scan", share(figures.comparing, figures.sentences)],
+        ["BLEU (0–100)", f"{figures.bleu:.1f}"],
+        ["ROUGE-L", figures.rouge_l],
+    ]
+    rows = [[name, value, said, true] for name, (true, said, value) in figures.findings.items() if true or said]
+    text = f"{figures.reports} reports of {figures.patients} patients; {_INTERVAL}.\n\n" + _rows(["", "value"], totals)
+    return text + "\n" + _rows(["finding", "F1", "stated", "true"], rows)
+
+
+def reliability_table(figures: Mapping[str, Reliability]) -> str:
+    """One row per finding."""
+    rows = [
+        [name, each.ece, each.brier_skill, f"{each.prevalence:.3f}", each.studies] for name, each in figures.items()
+    ]
+    head = ["finding", "adaptive-bin ECE", "Brier skill", "prevalence", "studies"]
+    return f"{_INTERVAL.capitalize()}.\n\n" + _rows(head, rows)
+
+
+def planted_table(rows: Sequence[PlantedRow]) -> str:
+    """One row per finding; says that few patients make a description."""
+    head = [
+        "finding",
+        "planted − unplanted",
+        "sham − unplanted",
+        "planted − sham",
+        "planted above sham",
+        "pairs",
+        "patients",
+    ]
+    cells = [[r.finding, r.planted, r.sham, r.over_sham, r.ranked, r.pairs, r.patients] for r in rows]
+    text = f"Paired differences of the score; {_INTERVAL}. A description of these patients, not a test.\n\n"
+    return text + _rows(head, cells)
