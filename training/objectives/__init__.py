@@ -1,0 +1,1 @@
+"""Objectives: each a small module of the same shape, ``forward(model, batch) -> {"…_loss": scalar, …}``."""
