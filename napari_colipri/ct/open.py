@@ -203,6 +203,7 @@ def _examined(volume: CTVolume) -> CTVolume:
         "dtype": volume.hu.dtype.name,
         "hu_range_sampled": [float(voxels.min()), float(voxels.max())],
         "same_patient_can_be_told": volume.source.patient_key is not None,
+        **({} if volume.source.kernel is None else {"kernel": volume.source.kernel}),
         **passport.study,
     }
     geometry = {**geometry_facts(volume.geometry), **passport.geometry}

@@ -66,6 +66,7 @@ class AnalysisRun(QObject):
     no_similar = Signal(str)
     heat = Signal(object, object)
     no_heat = Signal(str)
+    asking = Signal(float, str)
     drafted = Signal(object)
     finished = Signal()
     failed = Signal(object)
@@ -77,6 +78,7 @@ class AnalysisRun(QObject):
         self._bridge, self._jobs, self._open_library = bridge, jobs, open_library
         self._study: LoadedStudy | None = None
         self._analysis: int | None = None
+        #: Request -> the user's prompt, or nothing for a heat map.
         self._questions: dict[int, str] = {}
         self._places: dict[int, str] = {}
         self._threads: set[int] = set()
@@ -138,25 +140,44 @@ class AnalysisRun(QObject):
         started = finished - timedelta(seconds=seconds)
         return RunFacts(tuple(self._prompts), device, _stamp(started), _stamp(finished), seconds)
 
+    def stop_asking(self) -> None:
+        """Give up the user's open questions; no signal about them follows."""
+        for number, prompt in list(self._questions.items()):
+            del self._questions[number]
+            self._drop_prompt(prompt)
+            self._bridge.cancel(number)
+
     def localise(self, text: str) -> None:
-        """Ask where the model responds to a finding or prompt; ``heat`` follows."""
+        """Ask where the model responds to a finding or prompt; ``asking`` and ``heat`` follow."""
         known = self.results.heat_maps.get(text)
         if known is not None:
             self._draw(known)
             return
-        self._questions[self._bridge.submit("localise", text=text)] = "heat"
+        for number, prompt in list(self._questions.items()):
+            if not prompt:  # one place at a time: who clicks another finding no longer waits for the first
+                del self._questions[number]
+                self._bridge.cancel(number)
+        self._questions[self._bridge.submit("localise", text=text)] = ""
 
     def ask(self, prompt: str) -> None:
-        """Add a finding in the user's own words; ``findings`` follows."""
+        """Add a finding in the user's own words; ``asking`` and ``findings`` follow."""
         if prompt not in self._prompts:
             self._prompts.append(prompt)
-        self._questions[self._bridge.submit("findings", prompts=tuple(self._prompts))] = "findings"
+        self._questions[self._bridge.submit("findings", prompts=tuple(self._prompts))] = prompt
+
+    def _drop_prompt(self, prompt: str) -> None:
+        """Forget a prompt that got no answer, so that it is not asked again with the next one."""
+        found = self.results.findings
+        if prompt in self._prompts and (found is None or prompt not in {item.name for item in found.items}):
+            self._prompts.remove(prompt)
 
     # ---------------------------------------------------------------------------------------------- answers
 
     def _on_progress(self, request: int, fraction: float, text: str) -> None:
         if request == self._analysis:
             self.progressed.emit(_ENGINE_SHARE * fraction, text)
+        elif request in self._questions:
+            self.asking.emit(fraction, text)
 
     def _on_answer(self, request: int, value: Any) -> None:
         if request == self._analysis:
@@ -207,9 +228,8 @@ class AnalysisRun(QObject):
             del self._places[request]
             self._finish_if_complete()
         elif request in self._questions:
-            del self._questions[request]
-            if not isinstance(error, Cancelled):
-                self.no_heat.emit(error.message)
+            self._drop_prompt(self._questions.pop(request))
+            self.no_heat.emit("" if isinstance(error, Cancelled) else error.message)
 
     def _ask_places(self) -> None:
         found = self.results.findings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_colipri.desktop.analysis_run import AnalysisRun
 from napari_colipri.desktop.desk import Desk
 from napari_colipri.desktop.exporting import Exporter
+from napari_colipri.desktop.panels.findings import worth
 from napari_colipri.desktop.panels.tabs import Tabs
 from napari_colipri.desktop.screen import Screen
 from napari_colipri.errors import ColipriError
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from napari_colipri.desktop.heat import HeatOnDisplay
     from napari_colipri.desktop.loading import LoadedStudy
-    from napari_colipri.engine.types import Findings, HeatMap, Segmentation
+    from napari_colipri.engine.types import Finding, Findings, HeatMap, Segmentation
 
-__all__ = ["Answers", "where_sentence"]
+__all__ = ["Answers", "answer_sentence", "where_sentence"]
 
 
 class Answers:
@@ -29,6 +30,8 @@ class Answers:
         self._run, self._tabs, self._screen = run, tabs, screen
         self._desk, self._exporter = desk, exporter
         self._study: LoadedStudy | None = None
+        self._question = ""
+        self._asked = ""
 
     def signals(self) -> list[tuple[Any, Callable[..., Any]]]:
         """Return the connections that the dock makes and undoes."""
@@ -41,15 +44,18 @@ class Answers:
             (run.similar, tabs.similar.show_cases),
             (run.no_similar, tabs.similar.show_absence),
             (run.heat, self._on_heat),
-            (run.no_heat, tabs.findings.say_where),
+            (run.no_heat, self._on_no_answer),
+            (run.asking, self._on_asking),
             (run.drafted, self._desk.show),
             (tabs.findings.chosen, self.show_finding),
             (tabs.findings.prompt, self._on_prompt),
+            (tabs.findings.stop, self._on_stop),
             (tabs.masks.visibility, self._on_visibility),
             (tabs.masks.outline, self._screen.outline_masks),
             (tabs.report.evidence_wanted, self._on_evidence),
             (tabs.report.export_report, self._exporter.export_report),
             (tabs.report.export_all, self._exporter.export_all),
+            (tabs.report.stop, self._exporter.stop),
         ]
 
     def turn_to(self, study: LoadedStudy | None) -> None:
@@ -79,13 +85,22 @@ class Answers:
         if known is not None:
             self._tabs.findings.say_where(where_sentence(known, self._knows_sides()))
             return
-        self._tabs.findings.say_where(f"Looking for “{name}”…")
-        self._ask(self._run.localise, name)
+        found = self._run.results.findings
+        items = () if found is None else found.items
+        silent = next((item for item in items if item.name == name and item.probability is None), None)
+        if silent is not None:
+            self._tabs.findings.say_where(answer_sentence(silent))
+            return
+        self._ask(self._run.localise, name, f"Looking for “{name}”")
 
     def _on_findings(self, findings: Findings) -> None:
         self._tabs.findings.show_findings(findings)
         if self._tabs.page() == "Study":
             self._tabs.show_page("Findings")
+        asked, self._asked = self._asked, ""
+        found = self._tabs.findings.select(asked) if asked else None
+        if found is not None:
+            self._tabs.findings.say_where(answer_sentence(found))
 
     def _on_masks(self, layer: Labels, segmentation: Segmentation) -> None:
         if self._study is None:
@@ -105,14 +120,31 @@ class Answers:
         self.show_finding(name)
 
     def _on_prompt(self, text: str) -> None:
-        self._tabs.findings.say_where(f"Asking about “{text}”…")
-        self._ask(self._run.ask, text)
+        known = self._tabs.findings.select(text)
+        if known is not None:  # it was asked already
+            self._tabs.findings.say_where(answer_sentence(known))
+            return
+        self._asked = text
+        self._ask(self._run.ask, text, f"Asking about “{text}”")
 
-    def _ask(self, act: Callable[[str], None], text: str) -> None:
+    def _ask(self, act: Callable[[str], None], text: str, doing: str) -> None:
+        self._question = doing
+        self._tabs.findings.say_where(f"{doing}…", waiting=True)
         try:
             act(text)
         except ColipriError as error:
-            self._tabs.findings.say_where(error.message)
+            self._on_no_answer(error.message)
+
+    def _on_asking(self, fraction: float, text: str) -> None:
+        self._tabs.findings.say_where(f"{self._question} · {text.lower()}, {round(fraction * 100)} %", waiting=True)
+
+    def _on_no_answer(self, sentence: str) -> None:
+        self._asked = ""
+        self._tabs.findings.say_where(sentence)
+
+    def _on_stop(self) -> None:
+        self._run.stop_asking()
+        self._on_no_answer("Stopped.")
 
     def _on_heat(self, heat: HeatMap, on_display: HeatOnDisplay) -> None:
         if self._study is not None:
@@ -123,6 +155,13 @@ class Answers:
 
     def _knows_sides(self) -> bool:
         return self._study is not None and self._study.volume.geometry.orientation_known
+
+
+def answer_sentence(item: Finding) -> str:
+    """Return the answer to a question in the user's own words: a number and what it is worth, or why there is none."""
+    if item.probability is None:
+        return f"“{item.name}”: {item.note or 'this model cannot see this finding'}."
+    return f"“{item.name}”: {item.probability:.2f}, {worth(item)}. Click it to see where the model responded."
 
 
 def where_sentence(heat: HeatMap, sides_known: bool) -> str:

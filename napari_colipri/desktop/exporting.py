@@ -151,6 +151,7 @@ class Exporter:
         self._results: Results | None = None
         self._facts: RunFacts | None = None
         self._masks: Any = None
+        self._writing: int | None = None
 
     def offer(self, study: LoadedStudy | None, results: Results | None, facts: RunFacts | None) -> None:
         """Say what *Export all results* would write; None: nothing."""
@@ -204,13 +205,26 @@ class Exporter:
         self.offer(None, None, None)
         self._masks = None
 
+    def stop(self) -> None:
+        """Give up what is being written; what was in its place before is still there."""
+        if self._writing is not None:
+            self._jobs.cancel(self._writing)
+            self._writing = None
+            self._panel.say_saved("Export stopped")
+
     def _start(self, work: Any, path: Path) -> None:
-        self._panel.say_saved("Writing…")
-        self._jobs.start(
+        self.stop()
+        self._panel.say_saved("Writing…", writing=True)
+        self._writing = self._jobs.start(
             work,
-            done=lambda _value: self._panel.say_saved(f"Written: {path.name}"),
-            failed=lambda error: self._panel.say_saved(f"Not written: {_reason(error)}"),
+            done=lambda _value: self._end(f"Written: {path.name}"),
+            failed=lambda error: self._end(f"Not written: {_reason(error)}"),
+            progress=lambda part, _words: self._panel.say_saved(f"Writing… {round(100 * part)} %", writing=True),
         )
+
+    def _end(self, sentence: str) -> None:
+        self._writing = None
+        self._panel.say_saved(sentence)
 
 
 def _reason(error: BaseException) -> str:

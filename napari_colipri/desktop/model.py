@@ -21,7 +21,7 @@ def model_line(title: str, notes: tuple[str, ...], running_on: str) -> str:
     start = " ".join(title.lower().split()[:2])
     said = any(note.lower().startswith(start) for note in notes)
     first, *rest = [*notes] if said else [title, *notes]
-    running = f"running on {running_on}" if running_on else "engine not started"
+    running = f"running on {running_on}" if running_on else "not loaded yet"
     return " · ".join([first[:1].upper() + first[1:], *rest, running])
 
 

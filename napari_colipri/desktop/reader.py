@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from napari_colipri.desktop.layers import study_layer_data
 from napari_colipri.desktop.loading import load_study
+from napari_colipri.desktop.open_docks import dock_of_current_viewer
 
 __all__ = ["get_reader", "looks_like_ct", "read_study"]
 
@@ -19,8 +20,11 @@ _FILES_TO_PEEK = 40
 _HEAD = 512
 
 
-def get_reader(path: _Path | Sequence[_Path]) -> Callable[[_Path | Sequence[_Path]], list[LayerData]] | None:
-    """Return :func:`read_study` where ``path`` may be a CT study, else None.
+def get_reader(path: _Path | Sequence[_Path]) -> Callable[[_Path | Sequence[_Path]], list[Any]] | None:
+    """Return a reader where ``path`` may be a CT study, else None.
+
+    With the dock open in the window, it is the dock that reads: in the background, with progress and *Cancel*, while
+    :func:`read_study` would hold the window up until the study is there.
 
     Parameters
     ----------
@@ -31,9 +35,33 @@ def get_reader(path: _Path | Sequence[_Path]) -> Callable[[_Path | Sequence[_Pat
     if one is None:
         return None
     try:
-        return read_study if looks_like_ct(Path(one)) else None
+        if not looks_like_ct(Path(one)):
+            return None
     except (OSError, ValueError):  # unreadable, vanished, a name the system cannot take: not ours
         return None
+    return read_study if dock_of_current_viewer() is None else _hand_over
+
+
+def _hand_over(path: _Path | Sequence[_Path]) -> list[Any]:
+    """Let the dock open the study; napari takes the answer for "done, nothing to add"."""
+    dock, one = dock_of_current_viewer(), _single(path)
+    if dock is None or one is None:
+        return list(read_study(path))
+    if not _beside(dock.opening, Path(one)):
+        dock.open_study(one)
+    return [(None,)]
+
+
+def _beside(opening: Path | None, path: Path) -> bool:
+    """Whether ``path`` is another slice of what is being opened: napari hands over a dropped selection file by file."""
+    return opening is not None and opening != path and opening.parent == path.parent and _is_dicom(opening)
+
+
+def _is_dicom(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as handle:
+        return handle.read(132)[128:132] == b"DICM"
 
 
 def looks_like_ct(path: Path) -> bool:
@@ -83,9 +111,8 @@ def _folder_holds_dicom(folder: Path) -> bool:
         if not item.is_file():
             continue
         looked += 1
-        with item.open("rb") as handle:
-            if handle.read(132)[128:132] == b"DICM":
-                return True
+        if _is_dicom(item):
+            return True
         if looked >= _FILES_TO_PEEK:
             break
     return False

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_colipri.desktop import layers
+from napari_colipri.desktop.depth import DepthView
 from napari_colipri.desktop.metadata import study_metadata
 from napari_colipri.desktop.overlays import CanvasText, EdgeLetters, edge_letters
 from napari_colipri.desktop.panels.view import PLANES
@@ -65,6 +66,7 @@ class Screen:
         self._viewer = viewer
         self._on_view, self._on_readout, self._on_study_removed = on_view, on_readout, on_study_removed
         self._text = CanvasText(viewer)
+        self._depth = DepthView(viewer)
         self.study: Image | None = None
         self.masks: Labels | None = None
         self._mask_names: dict[int, str] = {}
@@ -179,6 +181,7 @@ class Screen:
             if self.masks is not None:
                 self.masks.contour = 0  # napari cannot draw contours in 3D and would warn
             self._viewer.dims.ndisplay = 3
+            self._depth.face()
             return
         self._viewer.dims.ndisplay = 2
         self._viewer.dims.order = order
@@ -228,7 +231,7 @@ class Screen:
     def _connect(self) -> None:
         viewer = self._viewer
         self._follow(viewer.dims.events.order, self._view_changed)
-        self._follow(viewer.dims.events.ndisplay, self._view_changed)
+        self._follow(viewer.dims.events.ndisplay, self._depth_changed)
         self._follow(viewer.dims.events.ndisplay, self._draw_outline)
         self._follow(viewer.scene.camera.events.orientation, self._view_changed)
         self._follow(viewer.cursor.events.position, self._cursor_moved)
@@ -242,6 +245,13 @@ class Screen:
         event.connect(callback)
         self._connections.append((event, callback))
 
+    def _depth_changed(self, _event: Any = None) -> None:
+        if self._viewer.dims.ndisplay == 3:
+            self._depth.enter(self.study)
+        else:
+            self._depth.leave(self.study)
+        self._view_changed()
+
     def _view_changed(self, _event: Any = None) -> None:
         self._text.show_letters(self.letters())
         if self._viewer.dims.ndisplay == 3:
@@ -252,8 +262,9 @@ class Screen:
         else:
             low, high = self.study.contrast_limits
             window = matching_window((low, high))
-            name = f"{window.name}\n" if window else ""
-            self._text.show_window(name + describe_limits((low, high)))
+            lines = [window.name] if window else []
+            # One below the other: side by side they would run into the letter at the lower edge of a narrow canvas.
+            self._text.show_window("\n".join([*lines, *describe_limits((low, high)).split(" · ")]))
             display = self.display
             known = display is None or display.edge_letters is not None
             self._text.show_note("" if known else "Orientation not stored: left and right unknown")

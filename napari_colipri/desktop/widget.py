@@ -27,6 +27,8 @@ from napari_colipri.desktop.loading import (
 )
 from napari_colipri.desktop.metadata import study_metadata
 from napari_colipri.desktop.model import ModelChoice
+from napari_colipri.desktop.open_docks import register, unregister
+from napari_colipri.desktop.panels.parts import scrolled
 from napari_colipri.desktop.panels.status import StatusPanel
 from napari_colipri.desktop.panels.tabs import Tabs
 from napari_colipri.desktop.panels.view import ViewPanel
@@ -63,10 +65,12 @@ class ColipriWidget(QWidget):
         services = services or Services()
         self.setObjectName("colipri")
         self.setAcceptDrops(True)
-        self._viewer = napari_viewer
+        self.viewer = self._viewer = napari_viewer
+        register(self)
         self.state = State()
         self.study: LoadedStudy | None = None
         self._opening: int | None = None
+        self._path: Path | None = None
         self._after_opening: Callable[[], None] | None = None
         self._closed = False
         self._build()
@@ -110,11 +114,16 @@ class ColipriWidget(QWidget):
         self._leave_run()
         if self._opening is not None:
             self.jobs.cancel(self._opening)
-        self._after_opening = then
+        self._after_opening, self._path = then, Path(path)
         self._set(states.opening(self.state, study_name(path)))
         self._opening = self.jobs.start(
             partial(load_study, path), done=self._on_opened, failed=self._on_not_opened, progress=self._on_progress
         )
+
+    @property
+    def opening(self) -> Path | None:
+        """What is being read now, or None."""
+        return None if self._opening is None else self._path
 
     def analyse(self) -> None:
         """Start an analysis of the study on screen, if it may be analysed."""
@@ -147,13 +156,18 @@ class ColipriWidget(QWidget):
     # ---------------------------------------------------------------------------------------------- building
 
     def _build(self) -> None:
-        layout = QVBoxLayout(self)
+        body = QWidget()
+        layout = QVBoxLayout(body)
         layout.setContentsMargins(10, 8, 10, 8)
         layout.setSpacing(8)
         self.status, self.view, self.tabs = StatusPanel(), ViewPanel(), Tabs()
         layout.addWidget(self.status)
         layout.addWidget(self.view)
         layout.addWidget(self.tabs, 1)
+        # On a low screen the dock scrolls; without this it would make napari's window higher than the screen.
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolled(body))
         self.setMinimumWidth(340)
 
     def sizeHint(self) -> QSize:
@@ -339,6 +353,7 @@ class ColipriWidget(QWidget):
         if self._closed:
             return
         self._closed = True
+        unregister(self)
         for event, slot in self._napari_connections:
             event.disconnect(slot)
         self._napari_connections.clear()
@@ -351,6 +366,9 @@ class ColipriWidget(QWidget):
 
 
 def _dropped(event: Any) -> str | None:
+    """Return the one thing that was dropped, or the first of several files of one folder (slices of one series)."""
     urls = event.mimeData().urls() if event.mimeData().hasUrls() else []
-    paths = [url.toLocalFile() for url in urls if url.isLocalFile()]
-    return str(paths[0]) if len(paths) == 1 and paths[0] else None
+    paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile() and url.toLocalFile()]
+    if len(paths) > 1 and (len({path.parent for path in paths}) > 1 or any(path.is_dir() for path in paths)):
+        return None
+    return str(paths[0]) if paths else None

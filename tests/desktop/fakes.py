@@ -30,6 +30,8 @@ FINDINGS = (
     ("Mosaic attenuation pattern", None, "this bundle cannot detect it"),
 )
 
+UNKNOWN = "this model does not know these words: zyzzyva"
+
 CLASSES = (
     (1, "lung_left", "Left lung"),
     (2, "lung_right", "Right lung"),
@@ -40,7 +42,8 @@ CLASSES = (
 
 def findings(prompts: tuple[str, ...] = ()) -> Findings:
     """Return the scripted findings and one more for each prompt."""
-    rows = [*FINDINGS, *((prompt, 0.55, None) for prompt in prompts)]
+    asked = [(prompt, None, UNKNOWN) if prompt == "zyzzyva" else (prompt, 0.55, None) for prompt in prompts]
+    rows = [*FINDINGS, *asked]
     items = tuple(
         Finding(name, value, (f"{name.lower()} is present",), (f"no {name.lower()}",), None, note)
         for name, value, note in rows

@@ -16,6 +16,7 @@ from qtpy.QtGui import QDropEvent
 from napari_colipri import RESEARCH_USE_ONLY
 from napari_colipri.desktop.metadata import derived_metadata, study_metadata
 from napari_colipri.desktop.windows import WINDOWS
+from napari_colipri.engine import protocol
 from napari_colipri.errors import OutOfResources
 from tests.desktop.conftest import PATIENCE, analyse, write_chest
 from tests.desktop.fakes import CLASSES, FINDINGS, Engine, heat_map
@@ -52,7 +53,7 @@ def test_a_study_opens_the_right_way_round(dock: Any) -> None:
         "right": "L",
         "top": "A",
         "bottom": "P",
-        "window": "Lung\nWW 1500 · WL −600 HU",
+        "window": "Lung\nWW 1500\nWL −600 HU",
     }
 
 
@@ -154,10 +155,11 @@ def test_analyse_fills_in_every_page(analysed: Any, engine: Engine) -> None:
     assert "uncalibrated" in tabs.findings.model.index(0).data()
     assert "cannot detect it" in tabs.findings.model.index(8).data()
     assert [line[0] for line in tabs.masks.rows()] == [name for _, _, name in CLASSES]
-    assert tabs.masks.rows()[3][3] == "touches"
+    assert tabs.masks.rows()[3][1].startswith("≥ ")  # the liver touches the border: a lower bound
+    assert not tabs.masks.rows()[0][1].startswith("≥")
     assert [hit.case_id for hit in tabs.similar.shown] == ["phantom-007", "phantom-012", "phantom-003"]
     assert "Pleural effusion: suggested" in tabs.report.text()
-    assert analysed.status.model_line.text().endswith("engine not started")
+    assert analysed.status.model_line.text().endswith("not loaded yet")
     engine.client.load()
 
 
@@ -241,6 +243,49 @@ def test_a_question_in_own_words_becomes_a_row(analysed: Any, engine: Engine, qt
     engine.client.answer_findings()
     qtbot.waitUntil(lambda: panel.model.rowCount() == len(FINDINGS) + 1, timeout=PATIENCE)
     assert "tree-in-bud pattern" in [item.name for item in panel.model.items()]
+
+
+def test_an_asked_question_is_answered_where_it_was_asked(analysed: Any, engine: Engine, qtbot: Any) -> None:
+    panel = analysed.tabs.findings
+    for text, answer in (
+        ("tree-in-bud", "“tree-in-bud”: 0.55, uncalibrated"),
+        ("zyzzyva", "does not know these words"),
+    ):
+        panel.field.setText(text)
+        qtbot.keyClick(panel.field, Qt.Key.Key_Return)
+        assert panel.where.text() == f"Asking about “{text}”…"
+        engine.client.answer_findings()
+        qtbot.waitUntil(lambda answer=answer: answer in panel.where.text(), timeout=PATIENCE)
+        assert panel.list.currentIndex().data().startswith(text)
+        assert not panel.stop_button.isVisibleTo(panel)
+    panel.list.clicked.emit(panel.list.currentIndex())  # there is no heat map for unknown words, and that is said
+    assert "zyzzyva" in panel.where.text()
+    assert "localise" not in [kind for kind, _ in engine.client.asked.values()]
+    panel.field.setText("cardiomegaly")  # a finding that stands in the list: it is shown, not asked a second time
+    qtbot.keyClick(panel.field, Qt.Key.Key_Return)
+    assert "“Cardiomegaly”: 0.72" in panel.where.text()
+    assert {kind for kind, _ in engine.client.asked.values()} == {"load"}
+
+
+def test_a_long_question_shows_progress_and_can_be_given_up(analysed: Any, engine: Engine, qtbot: Any) -> None:
+    panel = analysed.tabs.findings
+    panel.field.setText("tree-in-bud")
+    qtbot.keyClick(panel.field, Qt.Key.Key_Return)
+    number = engine.client.last("findings")
+    engine.client._emit(protocol.Progressed(number, 0.4, "Encoding"))
+    qtbot.waitUntil(lambda: panel.where.text() == "Asking about “tree-in-bud” · encoding, 40 %", timeout=PATIENCE)
+    panel.stop_button.click()
+    assert engine.client.cancelled == [number]
+    assert panel.where.text() == "Stopped."
+    panel.field.setText("air crescent")
+    qtbot.keyClick(panel.field, Qt.Key.Key_Return)
+    assert engine.client.asked[engine.client.last("findings")][1]["prompts"] == ("air crescent",)
+
+
+def test_only_the_finding_clicked_last_is_looked_for(analysed: Any, engine: Engine) -> None:
+    for name in ("Emphysema", "Atelectasis"):
+        analysed.answers.show_finding(name)
+    assert [values["text"] for kind, values in engine.client.asked.values() if kind == "localise"] == ["Atelectasis"]
 
 
 def test_a_bundle_without_decoder_says_so_in_the_masks_place(
@@ -338,6 +383,22 @@ def test_planes_and_their_letters(dock: Any) -> None:
     assert dock.screen.canvas_texts()["left"] == "L"
 
 
+def test_3d_is_never_a_mirror_image_and_shows_more_than_white(dock: Any) -> None:
+    viewer, study = dock._viewer, dock.screen.study
+    dock.view.planes["Coronal"].click()
+    viewer.dims.ndisplay = 3  # napari's own button
+    assert np.linalg.det(np.eye(3)[list(viewer.dims.order)]) == pytest.approx(1.0)
+    assert dock.view.windows["Bone"].isChecked()
+    dock.view.planes["3D"].click()
+    assert np.allclose(viewer.scene.camera.view_direction, (0, 1, 0), atol=1e-6)  # from the front to the back
+    assert np.allclose(viewer.scene.camera.up_direction, (-1, 0, 0), atol=1e-6)  # the head is up
+    dock.view.planes["Axial"].click()
+    assert dock.view.windows["Lung"].isChecked()
+    study.contrast_limits = (-200, 200)
+    dock.view.planes["3D"].click()
+    assert tuple(study.contrast_limits) == (-200, 200)
+
+
 def test_the_status_bar_tells_millimetres_hu_and_class(analysed: Any) -> None:
     display = analysed.study.display
     heart = np.argwhere(np.asarray(analysed.screen.masks.data) == 3)[0]
@@ -394,6 +455,16 @@ def test_all_results_are_exported_with_painted_masks(analysed: Any, tmp_path: Pa
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert run["input"]["fingerprint"] == volume.fingerprint
     assert str(tmp_path) not in json.dumps(run)
+
+
+def test_an_export_can_be_stopped(analysed: Any, tmp_path: Path) -> None:
+    panel = analysed.tabs.report
+    analysed.exporter.write_all_to(tmp_path / "out")
+    assert panel.stop_button.isVisibleTo(panel)
+    panel.stop_button.click()
+    assert panel.saved.text() == "Export stopped"
+    assert not panel.stop_button.isVisibleTo(panel)
+    assert analysed.jobs.running == 0
 
 
 def test_a_heat_map_leaves_the_masks_their_edges_only(analysed: Any, qtbot: Any) -> None:

@@ -14,7 +14,7 @@ from napari_colipri.desktop.metadata import study_metadata
 from napari_colipri.desktop.reader import get_reader, read_study
 from napari_colipri.desktop.sample import sample_path
 from napari_colipri.errors import StudyRefused
-from tests.desktop.conftest import write_chest
+from tests.desktop.conftest import PATIENCE, write_chest
 
 MANIFEST = Path(__file__).resolve().parents[2] / "napari.yaml"
 
@@ -77,6 +77,35 @@ def test_a_bad_study_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StudyRefused) as refusal:
         read_study(str(bad))
     assert refusal.value.code == "truncated"
+
+
+def test_with_the_dock_open_napari_s_own_ways_to_open_do_not_hold_the_window_up(
+    make_dock: Any, study: Path, tmp_path: Path, qtbot: Any
+) -> None:
+    dock = make_dock()
+    viewer = dock.viewer
+    assert viewer.open(str(study), plugin="napari-colipri") == []  # what File → Open and a drop on the canvas call
+    assert dock.state.phase == "opening"
+    qtbot.waitUntil(lambda: dock.state.phase == "ready", timeout=PATIENCE)
+    assert [layer.name for layer in viewer.layers] == ["chest-01"]
+    cut = tmp_path / "cut.nii.gz"
+    cut.write_bytes(study.read_bytes()[:2000])
+    viewer.open(str(cut), plugin="napari-colipri")
+    qtbot.waitUntil(lambda: dock.state.phase == "refused", timeout=PATIENCE)
+    assert dock.screen.study in viewer.layers
+
+
+def test_without_the_dock_napari_gets_the_layer_itself(make_napari_viewer: Any, study: Path) -> None:
+    viewer = make_napari_viewer()
+    [layer] = viewer.open(str(study), plugin="napari-colipri")
+    assert study_metadata(layer) is not None
+
+
+def test_samples_open_beside_the_dock(make_dock: Any) -> None:
+    dock = make_dock()
+    dock.viewer.open_sample("napari-colipri", "normal")
+    assert dock.state.phase == "ready"
+    assert dock.screen.study in dock.viewer.layers
 
 
 def test_the_manifest_is_valid_and_leads_to_code() -> None:

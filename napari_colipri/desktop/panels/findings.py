@@ -12,7 +12,7 @@ from napari_colipri.desktop.panels.parts import Note, as_sentence, button, label
 from napari_colipri.desktop.theme import Palette
 from napari_colipri.engine.types import Finding, Findings
 
-__all__ = ["FindingsModel", "FindingsPanel", "sorted_findings"]
+__all__ = ["FindingsModel", "FindingsPanel", "sorted_findings", "worth"]
 
 _ROLE = int(Qt.ItemDataRole.UserRole)
 _NOT_A_MASK = "The map shows where the model responded, not a segmentation."
@@ -128,6 +128,7 @@ class FindingsPanel(QWidget):
 
     chosen = Signal(str)
     prompt = Signal(str)
+    stop = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -144,6 +145,8 @@ class FindingsPanel(QWidget):
         self._bars = _Bars(self.list)
         self.list.setItemDelegate(self._bars)
         self.where = label("", "caption")
+        self.stop_button = button("Stop", tip="Give up the open question")
+        self.stop_button.setVisible(False)
         self.notes = label("", "caption")
         self.field = QLineEdit()
         self.field.setPlaceholderText("Ask in your own words, e.g. “pleural thickening”")
@@ -151,7 +154,7 @@ class FindingsPanel(QWidget):
         self.ask = button("Ask")
         layout.addWidget(self.note)
         layout.addWidget(self.list, 1)
-        layout.addWidget(self.where)
+        layout.addLayout(row(self.where, self.stop_button, stretch=0))
         layout.addWidget(self.notes)
         layout.addLayout(row(self.field, self.ask, stretch=0))
         layout.addStretch(0)
@@ -159,6 +162,7 @@ class FindingsPanel(QWidget):
         self.list.activated.connect(self._on_clicked)
         self.field.returnPressed.connect(self._on_ask)
         self.ask.clicked.connect(self._on_ask)
+        self.stop_button.clicked.connect(self.stop)
         self.show_findings(None)
 
     def set_palette(self, palette: Palette) -> None:
@@ -177,17 +181,21 @@ class FindingsPanel(QWidget):
         self.notes.setVisible(bool(findings is not None and findings.notes))
         self.say_where("" if findings is None else "Click a finding to see where the model responded.")
 
-    def say_where(self, sentence: str) -> None:
-        """Write under the list, such as where the peak of a heat map lies."""
+    def say_where(self, sentence: str, *, waiting: bool = False) -> None:
+        """Write under the list, such as where the peak of a heat map lies; *Stop* stands there while one waits."""
         self.where.setText(sentence)
         self.where.setVisible(bool(sentence))
+        self.stop_button.setVisible(waiting)
 
-    def select(self, name: str) -> None:
-        """Mark the row of a finding without asking for its heat map."""
+    def select(self, name: str) -> Finding | None:
+        """Mark the row of a finding (any case) without asking for its heat map, and return it."""
         for number, item in enumerate(self.model.items()):
-            if item.name == name:
-                self.list.setCurrentIndex(self.model.index(number))
-                return
+            if item.name.lower() == name.lower():
+                index = self.model.index(number)
+                self.list.setCurrentIndex(index)
+                self.list.scrollTo(index)
+                return item
+        return None
 
     def _on_clicked(self, index: QModelIndex) -> None:
         item = index.data(_ROLE)

@@ -1,4 +1,4 @@
-"""Classes of the mask: colour, visibility, volume, mean HU, and whether the structure is cut off."""
+"""Classes of the mask: colour, visibility, volume (a lower bound where the structure is cut off), mean HU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_colipri.engine.types import Segmentation, SegmentationClass
 
 __all__ = ["MasksPanel"]
 
-_COLUMNS = ("Class", "ml", "mean HU", "Border")
+_COLUMNS = ("Class", "ml", "mean HU")
 _LABEL = int(Qt.ItemDataRole.UserRole)
 
 
@@ -85,7 +85,6 @@ class MasksPanel(QWidget):
             self._add(item)
         self.table.blockSignals(False)
         cut = segmentation is not None and any(item.touches_border for item in segmentation.classes)
-        self.table.setColumnHidden(3, not cut)
         there = segmentation is not None
         self.note.setVisible(not there)
         for widget in (self.table, self.all_button, self.none_button, self.outline_button, self.caption):
@@ -93,7 +92,7 @@ class MasksPanel(QWidget):
         notes = () if segmentation is None else segmentation.notes
         words = ["Model output on the study's own voxels."]
         if cut:
-            words.append("A structure that touches the border may be cut off.")
+            words.append("≥: the structure touches the border of the volume, so it may be larger.")
         self.caption.setText(" ".join([*words, *(as_sentence(note) for note in notes)]))
 
     def show_absence(self, sentence: str) -> None:
@@ -125,16 +124,16 @@ class MasksPanel(QWidget):
         name.setToolTip(f"{item.display_name} ({item.name}). The tick shows and hides it.")
         self.table.setItem(line, 0, name)
         hu = "\N{EN DASH}" if item.mean_hu is None else f"{item.mean_hu:.0f}".replace("-", "\N{MINUS SIGN}")
-        cells = (f"{item.volume_ml:,.0f}" if item.volume_ml >= 10 else f"{item.volume_ml:.1f}", hu)
+        volume = f"{item.volume_ml:,.0f}" if item.volume_ml >= 10 else f"{item.volume_ml:.1f}"
+        cells = (f"≥ {volume}" if item.touches_border else volume, hu)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         for column, text in enumerate(cells, start=1):
             cell = QTableWidgetItem(text)
             cell.setTextAlignment(right)
             self.table.setItem(line, column, cell)
-        border = QTableWidgetItem("touches" if item.touches_border else "")
         if item.touches_border:
-            border.setToolTip("It touches the border of the volume: its true volume may be larger.")
-        self.table.setItem(line, 3, border)
+            tip = "It touches the border of the volume: its true volume may be larger."
+            self.table.item(line, 1).setToolTip(tip)
 
     def _on_changed(self, item: QTableWidgetItem) -> None:
         if item.column() == 0:

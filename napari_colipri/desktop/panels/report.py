@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QFont, QSyntaxHighlighter, QTextCharFormat, QTextCursor
 from qtpy.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
@@ -44,6 +44,7 @@ class ReportPanel(QWidget):
     evidence_wanted = Signal(str)
     export_report = Signal()
     export_all = Signal()
+    stop = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -57,7 +58,10 @@ class ReportPanel(QWidget):
         self._headings = _Headings(self.editor.document())
         self.evidence = label("", "caption")
         self.evidence_button = button("Show", tip="Show the heat map behind this sentence")
-        self.saved = label("", "caption", wrap=False)
+        self.saved = label("", "caption")
+        self.saved.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.stop_button = button("Stop", tip="Give up the export")
+        self.stop_button.setVisible(False)
         self.undo, self.redo = button("Undo"), button("Redo")
         self.generated = label("", "caption")
         self.report_button = button("Export report…", "primary", tip="Markdown or JSON")
@@ -72,9 +76,7 @@ class ReportPanel(QWidget):
         self.show_text(None)
 
     def _lay_out(self, layout: QVBoxLayout) -> None:
-        tools = row(self.undo, self.redo)
-        tools.addStretch(1)
-        tools.addWidget(self.saved)
+        tools = row(self.undo, self.redo, self.saved, self.stop_button, stretch=2)
         layout.addWidget(self.note)
         layout.addLayout(tools)
         layout.addWidget(self.editor, 1)
@@ -93,6 +95,7 @@ class ReportPanel(QWidget):
         self.evidence_button.clicked.connect(self._on_evidence)
         self.report_button.clicked.connect(self.export_report)
         self.all_button.clicked.connect(self.export_all)
+        self.stop_button.clicked.connect(self.stop)
 
     def set_palette(self, palette: Palette) -> None:
         """Take the colours of the theme; that is no edit."""
@@ -146,9 +149,10 @@ class ReportPanel(QWidget):
         self.evidence.setVisible(bool(sentence))
         self.evidence_button.setVisible(bool(heat_map_text))
 
-    def say_saved(self, sentence: str) -> None:
-        """Say whether the draft is on disk."""
+    def say_saved(self, sentence: str, *, writing: bool = False) -> None:
+        """Say whether the draft is on disk; *Stop* stands there while an export is written."""
         self.saved.setText(sentence)
+        self.stop_button.setVisible(writing)
 
     def flush(self) -> None:
         """Hand an edit that waits for the pause in typing over now."""

@@ -21,6 +21,7 @@ _AFFECTS = {
     "analyse": "Affects the analysis",
     "both": "Affects viewing and analysis",
 }
+_FORMATS = {"nifti": "NIfTI", "dicom": "DICOM", "nrrd": "NRRD", "mha": "MetaImage"}
 _AXES = {"L": "left", "R": "right", "A": "anterior", "P": "posterior", "S": "superior", "I": "inferior"}
 
 
@@ -101,13 +102,13 @@ def facts(passport: Passport) -> list[tuple[str, str]]:
     if geometry.get("orientation_known") is False:
         out.append(("Orientation", "not stored: left and right are unknown"))
     elif codes := geometry.get("axis_codes"):
-        out.append(("Axes grow to", ", ".join(_AXES.get(str(code), str(code)) for code in codes)))
+        out.append(("Stored towards", ", ".join(_AXES.get(str(code), str(code)) for code in codes)))
     for key, name in (("obliquity_deg", "Oblique by"), ("shear_deg", "Sheared by"), ("tilt_deg", "Gantry tilt")):
         if (degrees := geometry.get(key)) is not None and abs(float(degrees)) >= 0.05:
             out.append((name, f"{float(degrees):.1f}°"))
-    for key, name in (("kind", "Format"), ("kernel", "Kernel"), ("dtype", "Values")):
+    for key, name in (("kind", "Format"), ("kernel", "Kernel"), ("dtype", "Stored as")):
         if value := study.get(key):
-            out.append((name, str(value).upper() if key == "kind" else str(value)))
+            out.append((name, _FORMATS.get(str(value), str(value))))
     out.extend(_range(study.get("hu_range_sampled")))
     if fingerprint := study.get("fingerprint"):
         out.append(("Fingerprint", str(fingerprint)[:12]))

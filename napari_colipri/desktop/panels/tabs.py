@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from napari_colipri.desktop.panels.findings import FindingsPanel
 from napari_colipri.desktop.panels.masks import MasksPanel
@@ -14,6 +14,17 @@ from napari_colipri.desktop.panels.study import StudyPanel
 
 __all__ = ["Tabs"]
 
+#: Of the pages with their tabs, pixels: room for a few lines of a list or a draft, and its buttons.
+_LEAST_HEIGHT = 300
+
+
+class _Pages(QTabWidget):
+    """Takes the height that is left, whatever the wrapped labels of its pages would like."""
+
+    def hasHeightForWidth(self) -> bool:
+        """Never: else the page with most text would decide how high the dock is."""
+        return False
+
 
 class Tabs(QWidget):
     """Study, findings, masks, similar cases and report."""
@@ -22,7 +33,7 @@ class Tabs(QWidget):
         super().__init__(parent)
         self.study, self.findings, self.masks = StudyPanel(), FindingsPanel(), MasksPanel()
         self.similar, self.report = SimilarPanel(), ReportPanel()
-        self._tabs = QTabWidget()
+        self._tabs = _Pages()
         bar = self._tabs.tabBar()
         bar.setExpanding(True)
         bar.setDrawBase(False)
@@ -36,6 +47,9 @@ class Tabs(QWidget):
             ("Report", self.report),
         ):
             self._tabs.addTab(page, name)
+        # Wrapped labels ask for the height that they would need at their narrowest: far more than they take.
+        self._tabs.setMinimumHeight(_LEAST_HEIGHT)
+        self._tabs.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._tabs)
