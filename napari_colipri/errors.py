@@ -15,6 +15,7 @@ __all__ = [
     "ColipriError",
     "LibraryError",
     "OutOfResources",
+    "ProtocolError",
     "StudyRefused",
     "WorkerDied",
 ]
@@ -85,6 +86,19 @@ class Cancelled(ColipriError):
 
     def __init__(self, message: str = "Cancelled.") -> None:
         super().__init__(message, code="cancelled")
+
+
+class ProtocolError(ColipriError):
+    """A message between the window's process and the engine's is not one that they agreed on.
+
+    Parameters
+    ----------
+    what
+        What is wrong with it, after a colon; it quotes no value of the message.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The two processes do not understand each other: {what}.", code="protocol")
 
 
 class WorkerDied(ColipriError):

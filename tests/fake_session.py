@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_colipri.ct.volume import CTVolume, fingerprint_of
+from napari_colipri.engine import protocol, wire
+from napari_colipri.engine.shared import Parcel
 from napari_colipri.engine.types import Encoding, Finding, Findings, HeatMap, Segmentation, SegmentationClass
 from napari_colipri.errors import BundleError, OutOfResources
 from napari_colipri.progress import CancelToken, Progress, report_nothing
@@ -21,12 +24,9 @@ from napari_colipri.progress import CancelToken, Progress, report_nothing
 SECRET = "/home/someone/DOE^JANE/scan.nii.gz"
 
 
-@dataclass(frozen=True)
-class FakeBundle:
-    """What the session shall do when it encodes."""
-
-    mode: str = "well"
-    decoder: bool = True
+def fake_bundle(mode: str = "well", *, decoder: bool = True) -> str:
+    """Name of a bundle that says what the session shall do when it encodes."""
+    return json.dumps({"mode": mode, "decoder": decoder})
 
 
 class FakeSession:
@@ -36,14 +36,15 @@ class FakeSession:
     precision = "float32"
     description = "CPU, float32"
 
-    def __init__(self, bundle: FakeBundle, *, device: str = "auto", precision: str = "auto") -> None:
-        self.bundle = bundle
+    def __init__(self, bundle: str, *, device: str = "auto", precision: str = "auto") -> None:
+        told = json.loads(bundle)
+        self.mode, self.decoder = told["mode"], told["decoder"]
         self.device = "cpu" if device == "auto" else device
         self.encoded = 0
         self.cached: dict[str, Encoding] = {}
 
     def load(self, progress: Progress = report_nothing) -> None:
-        if self.bundle.mode == "unloadable":
+        if self.mode == "unloadable":
             raise BundleError("The file model.safetensors was changed.", code="changed")
         progress(0.5, "Reading weights")
 
@@ -51,7 +52,7 @@ class FakeSession:
         if volume.fingerprint in self.cached:
             return self.cached[volume.fingerprint]
         self.encoded += 1
-        _misbehave(self.bundle.mode, progress, cancel)
+        _misbehave(self.mode, progress, cancel)
         for block in range(6):
             cancel.check()
             progress((block + 1) / 6, "Encoding")
@@ -85,7 +86,7 @@ class FakeSession:
         return HeatMap(np.zeros((4, 4, 4), np.float32), encoding.affine, (1.0, 2.0, 3.0), 0.5, text, "fake")
 
     def segment(self, volume: CTVolume, encoding: Encoding, progress: Progress, cancel: CancelToken) -> Segmentation:
-        if not self.bundle.decoder:
+        if not self.decoder:
             raise BundleError("This bundle has no segmentation decoder.", code="no_decoder")
         cancel.check()
         progress(0.5, "Masks")
@@ -98,6 +99,34 @@ class FakeSession:
 
     def unload(self) -> None:
         self.cached.clear()
+
+
+#: What a broken process may write into its pipe.
+GARBAGE = (
+    "noise",
+    "a pickle",
+    "an unknown type",
+    "a wrong field",
+    "a block that was not lent",
+    "a length beyond measure",
+)
+
+
+def _to_the_client(mode: str) -> None:
+    (pipe,) = (item for item in gc.get_objects() if isinstance(item, Connection) and item.writable)
+    parcel = protocol.Delivered(1, Parcel(b"{}", (), block="nobody-lent-this"))
+    if mode == "noise":
+        pipe.send_bytes(bytes(range(200)))
+    elif mode == "a pickle":
+        pipe.send(protocol.Started(1))
+    elif mode == "an unknown type":
+        wire.send(pipe, protocol.Cancel(1))
+    elif mode == "a wrong field":
+        wire.send(pipe, protocol.Started("one"))  # type: ignore[arg-type]
+    elif mode == "a block that was not lent":
+        wire.send(pipe, parcel)
+    else:
+        os.write(pipe.fileno(), (1 << 30).to_bytes(4, "big"))
 
 
 def _misbehave(mode: str, progress: Progress, cancel: CancelToken) -> None:
@@ -117,6 +146,9 @@ def _misbehave(mode: str, progress: Progress, cancel: CancelToken) -> None:
         raise MemoryError
     if mode == "device memory":
         raise OutOfResources("The GPU is full.", code="out_of_memory")
+    if mode in GARBAGE:
+        _to_the_client(mode)
+        threading.Event().wait()
     if mode == "uneven progress":
         for fraction in (0.5, 0.2, 0.9, 0.1):
             progress(fraction, "Uneven")

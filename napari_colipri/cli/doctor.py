@@ -85,7 +85,8 @@ def _device() -> Iterator[Finding]:
 
 
 def _bundles() -> Iterator[Finding]:
-    from napari_colipri.engine.bundle import EMBEDDED, list_bundles, open_bundle
+    from napari_colipri.engine.bundle import EMBEDDED, open_bundle
+    from napari_colipri.engine.bundle_store import list_bundles
 
     listed = list_bundles()
     if not any(info.embedded for info in listed):

@@ -23,7 +23,7 @@ app = typer.Typer(help="Models on disk (bundles).", no_args_is_help=True, rich_m
 @guarded
 def list_models(json: Json = False) -> None:
     """List the embedded bundle and those that were added."""
-    from napari_colipri.engine.bundle import list_bundles
+    from napari_colipri.engine.bundle_store import list_bundles
 
     listed = list_bundles()
     if json:
@@ -57,7 +57,7 @@ def add_model(
     weights do not reveal is recorded as verified if it is given here, and as assumed if not.
     """
     if Path(source).expanduser().is_dir():
-        from napari_colipri.engine.bundle import add_bundle
+        from napari_colipri.engine.bundle_store import add_bundle
 
         added = add_bundle(source, name, axis_order, pooling, preset)
     else:
@@ -95,7 +95,7 @@ def _download(
 @guarded
 def remove_model(name: Annotated[str, typer.Argument(metavar="NAME", help="An added bundle.")]) -> None:
     """Remove an added bundle."""
-    from napari_colipri.engine.bundle import remove_bundle
+    from napari_colipri.engine.bundle_store import remove_bundle
 
     remove_bundle(name)
     print(f"Removed {name}.")
@@ -143,7 +143,8 @@ def check_model(
 
 def _record(bundle: Bundle) -> None:
     """Note that the axis order is verified, where the bundle is one of the user's and does not say so yet."""
-    from napari_colipri.engine.bundle import bundles_dir, record_verified
+    from napari_colipri.engine.bundle import bundles_dir
+    from napari_colipri.engine.bundle_store import record_verified
 
     if bundle.path.parent == bundles_dir() and bundle.config.settings.axis_order == "assumed":
         record_verified(bundle.path.name, "axis_order")

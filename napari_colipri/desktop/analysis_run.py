@@ -20,7 +20,7 @@ from napari_colipri.desktop.exporting import RunFacts
 from napari_colipri.desktop.heat import HeatOnDisplay, heat_on_display
 from napari_colipri.desktop.jobs import Jobs
 from napari_colipri.desktop.layers import mask_layer
-from napari_colipri.engine.protocol import Absent
+from napari_colipri.engine.events import Absent
 from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
 from napari_colipri.errors import Cancelled, ColipriError, LibraryError
 from napari_colipri.report.draft import PRESENT_FROM

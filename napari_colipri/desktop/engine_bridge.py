@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_colipri.ct.volume import CTVolume
-from napari_colipri.engine import protocol
+from napari_colipri.engine import events
 from napari_colipri.errors import ColipriError
+
+if TYPE_CHECKING:
+    from napari_colipri.engine.bundle import Bundle
 
 __all__ = ["Client", "EngineBridge"]
 
@@ -17,7 +20,7 @@ __all__ = ["Client", "EngineBridge"]
 class Client(Protocol):
     """What the desktop uses of :class:`~napari_colipri.engine.client.EngineClient`; every method returns at once."""
 
-    def start(self, bundle: object = None, device: str = "auto", precision: str = "auto") -> int: ...  # noqa: D102
+    def start(self, bundle: Bundle | str | None = None, device: str = "auto", precision: str = "auto") -> int: ...  # noqa: D102
     def put(self, volume: CTVolume | None) -> None: ...  # noqa: D102
     def submit(self, kind: str, **values: Any) -> int: ...  # noqa: D102
     def cancel(self, request: int) -> None: ...  # noqa: D102
@@ -43,7 +46,7 @@ class EngineBridge(QObject):
     _event = Signal(object)
 
     def __init__(
-        self, make_client: Callable[[Callable[[protocol.Event], None]], Client], parent: QObject | None = None
+        self, make_client: Callable[[Callable[[events.Event], None]], Client], parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
         self._make_client = make_client
@@ -51,7 +54,7 @@ class EngineBridge(QObject):
         self._closed = False
         self._event.connect(self._on_event)
 
-    def start(self, bundle: object, device: str = "auto") -> int:
+    def start(self, bundle: Bundle | str | None, device: str = "auto") -> int:
         """Choose a model and start the engine's process; ``loaded`` follows."""
         return self._engine().start(bundle, device)
 
@@ -83,28 +86,28 @@ class EngineBridge(QObject):
             self._client = self._make_client(self._receive)
         return self._client
 
-    def _receive(self, event: protocol.Event) -> None:
+    def _receive(self, event: events.Event) -> None:
         """Hand an event from the client's thread over to the main thread."""
         try:
             self._event.emit(event)
         except RuntimeError:
             return  # the window is being closed: the Qt object is gone, and so is everybody who waited
 
-    def _on_event(self, event: protocol.Event) -> None:
+    def _on_event(self, event: events.Event) -> None:
         if self._closed:
             return
         match event:
-            case protocol.Loaded():
+            case events.Loaded():
                 self.loaded.emit(event.description)
-            case protocol.Progressed():
+            case events.Progressed():
                 self.progressed.emit(event.request, event.fraction, event.text)
-            case protocol.Answered():
+            case events.Answered():
                 self.answered.emit(event.request, event.value)
-            case protocol.Done():
+            case events.Done():
                 self.done.emit(event.request)
-            case protocol.Failed():
+            case events.Failed():
                 self.failed.emit(event.request, event.error)
-            case protocol.Died():
+            case events.Died():
                 self.died.emit(event.error.message)
-            case protocol.Unloaded():
+            case events.Unloaded():
                 return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from napari_colipri.desktop.engine_bridge import Client
-from napari_colipri.engine.protocol import Event
+from napari_colipri.engine.events import Event
 
 if TYPE_CHECKING:
     from napari_colipri.engine.bundle import Bundle

@@ -6,14 +6,8 @@ one in a child process through :class:`~napari_colipri.engine.client.EngineClien
 
 from __future__ import annotations
 
-from napari_colipri.engine.bundle import (
-    Bundle,
-    BundleInfo,
-    add_bundle,
-    list_bundles,
-    open_bundle,
-    remove_bundle,
-)
+from napari_colipri.engine.bundle import Bundle, open_bundle
+from napari_colipri.engine.bundle_store import BundleInfo, add_bundle, list_bundles, remove_bundle
 from napari_colipri.engine.config import BundleConfig, InputSpec
 from napari_colipri.engine.types import (
     Encoding,

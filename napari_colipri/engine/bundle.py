@@ -1,4 +1,4 @@
-"""Bundles: open one verified, list, add and remove those of the user. No torch, nothing executed."""
+"""A bundle: found by name or folder, opened verified. No torch, nothing executed."""
 
 from __future__ import annotations
 
@@ -6,39 +6,31 @@ import contextlib
 import importlib.resources
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from napari_colipri.atomic import write_json
 from napari_colipri.engine.bundle_files import CONFIG, bundle_hash, parse_config, read_config, safe_file, verify_files
 from napari_colipri.engine.config import BundleConfig, InputSpec
 from napari_colipri.engine.official import official_config
 from napari_colipri.errors import BundleError, OutOfResources
-from napari_colipri.paths import data_dir, private_dir
+from napari_colipri.paths import data_dir
 
 __all__ = [
+    "BUNDLE_NAME",
     "EMBEDDED",
     "Bundle",
-    "BundleInfo",
-    "add_bundle",
     "bundles_dir",
+    "disk_errors",
     "embedded_dir",
     "find_folder",
-    "install",
-    "list_bundles",
     "open_bundle",
-    "record_verified",
-    "remove_bundle",
 ]
 
 #: Name of the bundle inside the package.
 EMBEDDED = "demo"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OFFICIAL_FILES = ("model.safetensors", "vocab.txt", "tokenizer.json", "README.md", "LICENSE")
+#: A plain name: no path, nothing hidden.
+BUNDLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -97,41 +89,6 @@ class Bundle:
         return safe_file(self.path, name, blobs=self.raw)
 
 
-@dataclass(frozen=True)
-class BundleInfo:
-    """What a list of bundles shows. Nothing but ``config.json`` was read: only :func:`open_bundle` verifies.
-
-    Attributes
-    ----------
-    name, title, licence
-        From the configuration.
-    path
-        Folder.
-    embedded, demonstration
-        Whether it ships in the package, whether it is a demonstration model.
-    size_bytes
-        Of all files.
-    settings
-        Which choices are ``verified`` and which ``assumed``.
-    problem
-        One sentence if the configuration cannot be read, else None.
-    """
-
-    name: str
-    title: str
-    path: Path
-    embedded: bool
-    demonstration: bool
-    size_bytes: int
-    licence: str
-    settings: dict[str, str]
-    problem: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object of the command-line contract."""
-        return {**vars(self), "path": str(self.path)}
-
-
 def bundles_dir() -> Path:
     """Return the folder of added bundles."""
     return data_dir() / "bundles"
@@ -162,7 +119,7 @@ def find_folder(name_or_dir: str | os.PathLike[str] | None = None) -> Path:
     if name_or_dir is None:
         return embedded_dir()
     text = os.fspath(name_or_dir)
-    if isinstance(name_or_dir, str) and _NAME.fullmatch(text):
+    if isinstance(name_or_dir, str) and BUNDLE_NAME.fullmatch(text):
         if (bundles_dir() / text / CONFIG).is_file():
             return bundles_dir() / text
         if text == EMBEDDED:
@@ -180,7 +137,8 @@ def find_folder(name_or_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 @contextlib.contextmanager
-def _disk_errors(doing: str) -> Iterator[None]:
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn what a disk refuses while ``doing`` something into ``OutOfResources`` or ``BundleError``."""
     try:
         yield
     except OSError as error:
@@ -203,7 +161,7 @@ def open_bundle(name_or_dir: str | os.PathLike[str] | None = None) -> Bundle:
         If there is no such bundle, or naming the file that changed, is missing or unexpected.
     """
     folder = find_folder(name_or_dir)
-    with _disk_errors("Reading the bundle"):
+    with disk_errors("Reading the bundle"):
         values = read_config(folder)
         if values is None:
             config = official_config(folder)
@@ -211,156 +169,3 @@ def open_bundle(name_or_dir: str | os.PathLike[str] | None = None) -> Bundle:
         config = parse_config(values)
         verify_files(folder, config)
     return Bundle(folder, config, bundle_hash(config))
-
-
-def _info(folder: Path, *, embedded: bool) -> BundleInfo:
-    size = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
-    try:
-        values = read_config(folder)
-        if values is None:
-            raise BundleError("config.json is missing.", code="missing_file")
-        config = parse_config(values)
-    except BundleError as error:
-        return BundleInfo(folder.name, folder.name, folder, embedded, False, size, "", {}, error.message)
-    name = EMBEDDED if embedded else folder.name
-    settings = config.settings.model_dump()
-    return BundleInfo(name, config.title, folder, embedded, config.demonstration, size, config.licence, settings)
-
-
-def list_bundles() -> tuple[BundleInfo, ...]:
-    """Return the embedded bundle and those that the user added, by name. Files are not verified here."""
-    found: list[BundleInfo] = []
-    with contextlib.suppress(BundleError):  # a package built without it still lists the others
-        found.append(_info(embedded_dir(), embedded=True))
-    if bundles_dir().is_dir():
-        folders = sorted(entry for entry in bundles_dir().iterdir() if entry.is_dir() and _NAME.fullmatch(entry.name))
-        found.extend(_info(folder, embedded=False) for folder in folders)
-    return tuple(found)
-
-
-@contextlib.contextmanager
-def install(name: str, *, staging: Path | None = None) -> Iterator[Path]:
-    """Yield a folder to fill; it becomes the bundle ``name`` in one rename if the block ends well, else it goes.
-
-    Parameters
-    ----------
-    name
-        Of the new bundle.
-    staging
-        A folder in :func:`bundles_dir` that is filled already and stays for another try when the block fails.
-
-    Raises
-    ------
-    BundleError
-        If the name is taken or not a plain name.
-    """
-    if not _NAME.fullmatch(name) or name == EMBEDDED:
-        raise BundleError(
-            f"{name!r} cannot be the name of a bundle: use letters, digits, '-' and '_'.", code="bad_name"
-        )
-    final = private_dir(bundles_dir()) / name
-    if final.exists():
-        raise BundleError(f"There is already a bundle {name!r}: remove it first, or add under --name.", code="exists")
-    folder = staging or private_dir(bundles_dir() / f".{name}.{secrets.token_hex(4)}.part")
-    try:
-        yield folder
-        with _disk_errors("Adding the bundle"):
-            os.rename(folder, final)
-    finally:
-        if staging is None:
-            shutil.rmtree(folder, ignore_errors=True)  # gone already after the rename
-
-
-def add_bundle(
-    folder: str | os.PathLike[str],
-    name: str | None = None,
-    axis_order: str | None = None,
-    pooling: str | None = None,
-    preset: str | None = None,
-) -> Bundle:
-    """Copy a bundle, or a raw official folder, into the user's data folder; the original is never written to.
-
-    Parameters
-    ----------
-    folder
-        Where it lies now.
-    name
-        Under which it is added; by default its own.
-    axis_order, pooling, preset
-        Settings of a raw official folder that its weights do not reveal. One that is given is recorded as verified,
-        one that is not as assumed.
-
-    Returns
-    -------
-    Bundle
-        The added one, verified after copying.
-
-    Raises
-    ------
-    BundleError
-        As :func:`open_bundle`; code ``settings_fixed`` where the bundle states its own settings.
-    """
-    source = Path(folder).expanduser()
-    if not source.is_dir():
-        raise BundleError(f"There is no folder {source.name!r} to add.", code="not_found")
-    with _disk_errors("Adding the bundle"):
-        raw = read_config(source) is None
-        if raw:
-            config = official_config(source, axis_order=axis_order, pooling=pooling, preset=preset)
-        elif axis_order or pooling or preset:
-            raise BundleError(
-                "This bundle states its own axis order, pooling and preset: they cannot be changed while adding it.",
-                code="settings_fixed",
-            )
-        else:
-            config = open_bundle(source).config
-        config = config.model_copy(update={"name": name or config.name})
-        with install(config.name) as staging:
-            _fill(source, staging, config, raw=raw)
-    return open_bundle(bundles_dir() / config.name)
-
-
-def _fill(source: Path, target: Path, config: BundleConfig, *, raw: bool) -> None:
-    extra = [entry for entry in (_OFFICIAL_FILES if raw else ("README.md",)) if (source / entry).is_file()]
-    for entry in dict.fromkeys([*config.sha256, *extra]):
-        if entry in config.sha256 or entry == "README.md":
-            shutil.copyfile(safe_file(source, entry, blobs=raw), target / entry)
-    write_json(target / CONFIG, config.model_dump(mode="json"))
-    verify_files(target, config)
-
-
-def record_verified(name: str, *settings: str) -> Bundle:
-    """Note in an added bundle's ``config.json`` that ``settings`` (``"axis_order"`` …) are verified.
-
-    Raises
-    ------
-    BundleError
-        If it is not one of the user's bundles.
-    """
-    folder = bundles_dir() / name
-    if not _NAME.fullmatch(name) or not folder.is_dir():
-        raise BundleError(f"{name!r} is not an added bundle.", code="not_found")
-    config = open_bundle(folder).config
-    states = config.settings.model_copy(update=dict.fromkeys(settings, "verified"))
-    changed = parse_config(config.model_copy(update={"settings": states}).model_dump(mode="json"))
-    with _disk_errors("Writing config.json"):
-        write_json(folder / CONFIG, changed.model_dump(mode="json"))
-    return open_bundle(folder)
-
-
-def remove_bundle(name: str) -> None:
-    """Remove an added bundle.
-
-    Raises
-    ------
-    BundleError
-        If it is not one of the user's bundles (the embedded one cannot be removed).
-    """
-    folder = bundles_dir() / name
-    if not _NAME.fullmatch(name) or not folder.is_dir():
-        what = "is part of the package and stays" if name == EMBEDDED else "is not an added bundle"
-        raise BundleError(f"{name!r} {what}.", code="not_found")
-    doomed = folder.with_name(f".{name}.{secrets.token_hex(4)}.gone")
-    with _disk_errors("Removing the bundle"):
-        os.rename(folder, doomed)  # at once and whole; deleting 1 GB may be interrupted
-        shutil.rmtree(doomed)

@@ -10,8 +10,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from napari_colipri.engine import protocol
-from napari_colipri.engine.worker import WorkerOptions, serve
+from napari_colipri.engine import protocol, wire
+from napari_colipri.engine.factory import WorkerOptions
+from napari_colipri.engine.worker import serve
 
 __all__ = ["Child", "sentence_of"]
 
@@ -62,6 +63,8 @@ class Child:
         # One pipe for each direction: each end then has one user thread, which every platform's pipes allow.
         theirs_in, self._requests = context.Pipe(duplex=False)
         self.messages, theirs_out = context.Pipe(duplex=False)
+        # Spawning is the one place where multiprocessing pickles: these arguments, for a process that does not run yet.
+        # There is no other way to hand it the pipes' ends. Nothing that it sends is ever unpickled.
         self._process = context.Process(
             target=serve, args=(theirs_in, theirs_out, options), name="napari-colipri engine", daemon=True
         )
@@ -89,7 +92,7 @@ class Child:
 
     def send(self, message: protocol.ToWorker) -> None:
         """Write a message; ``OSError`` if the process is gone."""
-        self._requests.send(message)
+        wire.send(self._requests, message)
 
     def end(self, patience_s: float) -> int | None:
         """End the process and return its exit status (negative: a signal); afterwards this object is of no use.

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_colipri.ct.volume import CTVolume
-from napari_colipri.engine import protocol
+from napari_colipri.engine import events, protocol
 from napari_colipri.engine.conversation import Conversation, Graces
-from napari_colipri.engine.worker import WorkerOptions
+from napari_colipri.engine.factory import WorkerOptions
 from napari_colipri.errors import ColipriError
+
+if TYPE_CHECKING:
+    from napari_colipri.engine.bundle import Bundle
 
 __all__ = ["EngineClient"]
 
@@ -33,7 +37,7 @@ class EngineClient:
     Parameters
     ----------
     on_event
-        Called with each :data:`~napari_colipri.engine.protocol.Event`, from the client's own thread: it must not
+        Called with each :data:`~napari_colipri.engine.events.Event`, from the client's own thread: it must not
         block. Every request ends in exactly one ``Done`` or ``Failed``; nothing comes after :meth:`close`.
     options
         For the worker process; tests run another session in it.
@@ -43,7 +47,7 @@ class EngineClient:
 
     def __init__(
         self,
-        on_event: Callable[[protocol.Event], None],
+        on_event: Callable[[events.Event], None],
         *,
         options: WorkerOptions | None = None,
         grace_s: float = _GRACE_S,
@@ -59,7 +63,9 @@ class EngineClient:
         """Number of the engine's process, or None while there is none."""
         return self._conversation.pid
 
-    def start(self, bundle: object = None, device: str = "auto", precision: str = "auto") -> int:
+    def start(
+        self, bundle: Bundle | str | os.PathLike[str] | None = None, device: str = "auto", precision: str = "auto"
+    ) -> int:
         """Choose a model, start the process and load it, without waiting.
 
         Parameters
@@ -74,7 +80,8 @@ class EngineClient:
         int
             Id of the request that loads it.
         """
-        self._post(partial(self._conversation.configure, protocol.Configure(bundle, device, precision)))
+        wanted = os.fspath(bundle) if isinstance(bundle, os.PathLike) else bundle
+        self._post(partial(self._conversation.configure, protocol.Configure(wanted, device, precision)))
         return self.submit("load")
 
     def put(self, volume: CTVolume | None) -> None:
@@ -106,7 +113,8 @@ class EngineClient:
         if kind not in protocol.REQUESTS:
             raise ValueError(f"unknown kind of request: {kind}")
         plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        request = protocol.REQUESTS[kind](next(self._ids), **plain)
+        make: Callable[..., protocol.AnyRequest] = protocol.REQUESTS[kind]
+        request = make(next(self._ids), **plain)
         self._post(partial(self._conversation.ask, request))
         return request.id
 

@@ -15,11 +15,11 @@ from multiprocessing import Pipe, connection
 from typing import Any
 
 from napari_colipri.ct.volume import CTVolume
-from napari_colipri.engine import protocol
+from napari_colipri.engine import events, protocol, wire
 from napari_colipri.engine.child import Child, sentence_of
+from napari_colipri.engine.factory import WorkerOptions
 from napari_colipri.engine.lending import Lending
 from napari_colipri.engine.shared import unpack
-from napari_colipri.engine.worker import WorkerOptions
 from napari_colipri.errors import Cancelled, ColipriError, OutOfResources, WorkerDied
 
 __all__ = ["Conversation", "Graces"]
@@ -42,7 +42,7 @@ class Graces:
 
 @dataclasses.dataclass
 class _Ticket:
-    request: protocol.Request
+    request: protocol.AnyRequest
     sent: bool = False
 
 
@@ -64,7 +64,7 @@ class Conversation:
         Set once no more events may be told.
     """
 
-    def __init__(self, on_event: Callable[[protocol.Event], None], options: WorkerOptions, graces: Graces) -> None:
+    def __init__(self, on_event: Callable[[events.Event], None], options: WorkerOptions, graces: Graces) -> None:
         self.stopping = threading.Event()
         self._on_event, self._options, self._graces = on_event, options, graces
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -143,7 +143,7 @@ class Conversation:
         self._send_out()
         self._share_ahead()
 
-    def _emit(self, event: protocol.Event) -> None:
+    def _emit(self, event: events.Event) -> None:
         if self.stopping.is_set():
             return
         try:
@@ -169,7 +169,7 @@ class Conversation:
         if message is not None:
             self._send(message)
 
-    def ask(self, request: protocol.Request) -> None:
+    def ask(self, request: protocol.AnyRequest) -> None:
         """Take a request; it is sent at the end of this step."""
         self._open[request.id] = _Ticket(request)
 
@@ -183,7 +183,7 @@ class Conversation:
                 self._send(protocol.Cancel(number))
             if number == self._running:
                 self._winding_down[number] = time.monotonic() + self._grace()
-            self._emit(protocol.Failed(number, Cancelled()))
+            self._emit(events.Failed(number, Cancelled()))
 
     def _grace(self) -> float:
         # While a model is being loaded its device is not known, and killing it would only make that start again.
@@ -195,7 +195,7 @@ class Conversation:
         self.give_up(list(self._open))
         self._end_child()
         self._lending.clear()
-        self._emit(protocol.Unloaded())
+        self._emit(events.Unloaded())
 
     # ----------------------------------------------------------------------- to the worker
 
@@ -215,14 +215,14 @@ class Conversation:
                 self._prepare(ticket.request)
             except Exception as error:  # a volume that cannot be sent costs its request, not the client's thread
                 self._open.pop(number, None)
-                self._emit(protocol.Failed(number, protocol.failure_of(error).error()))
+                self._emit(events.Failed(number, protocol.failure_of(error).error()))
                 continue
             ticket.sent = True
             self._send(ticket.request)
 
     def _prepare(self, request: protocol.Request) -> None:
         if self._child is None:
-            self._emit(protocol.Progressed(request.id, 0.0, "Starting the engine"))
+            self._emit(events.Progressed(request.id, 0.0, "Starting the engine"))
             try:
                 self._child = Child(self._options)
             except OSError as error:
@@ -252,21 +252,21 @@ class Conversation:
         sentence = None
         try:
             while child.messages.poll():
-                self._take(child.messages.recv())
+                self._take(wire.receive(child.messages, protocol.Message))
             if child.sentinel not in connection.wait([child.sentinel], 0):
                 return
         except (EOFError, OSError):
             _log.debug("the engine's process closed its pipe")
-        except Exception as error:  # another version was installed meanwhile: its values do not fit into ours
+        except Exception as error:  # whatever a damaged or foreign message provokes ends its sender, not this thread
             _log.error("the engine's process sent something unreadable (%s)", type(error).__name__)
-            sentence = "The engine's process speaks another version's language; restart the program."
+            sentence = "The engine's process answered what cannot be understood; it starts again with the next request."
         lost = list(self._open)
         died = WorkerDied(sentence or sentence_of(self._end_child(_PATIENCE_S)))
         self._end_child()
-        self._emit(protocol.Died(died))
+        self._emit(events.Died(died))
         for number in lost:
             self._open.pop(number, None)
-            self._emit(protocol.Failed(number, died))
+            self._emit(events.Failed(number, died))
 
     def _take(self, message: protocol.Message) -> None:
         match message:
@@ -276,8 +276,8 @@ class Conversation:
                     self._winding_down[number] = time.monotonic() + self._grace()
             case protocol.Advanced(number, fraction, text):
                 if number in self._open:
-                    self._emit(protocol.Progressed(number, fraction, text))
-            case protocol.Loaded():
+                    self._emit(events.Progressed(number, fraction, text))
+            case events.Loaded():
                 self._device = message.device
                 self._emit(message)
             case protocol.Need(number, nbytes):
@@ -286,22 +286,20 @@ class Conversation:
                 self._deliver(message)
             case protocol.Finished(number):
                 if self._settle(number):
-                    self._emit(protocol.Done(number))
+                    self._emit(events.Done(number))
             case protocol.Broke(number, failure):
                 if self._settle(number):
-                    self._emit(protocol.Failed(number, failure.error()))
+                    self._emit(events.Failed(number, failure.error()))
             case protocol.Holding(serial):
                 self._lending.let_go(serial)
-            case _:
-                raise TypeError(type(message).__name__)
 
     def _deliver(self, message: protocol.Delivered) -> None:
         name = message.parcel.block
         block = None if name is None else self._lending.take_back(name)
         try:
             if message.request in self._open:
-                value: Any = unpack(message.parcel, block)
-                self._emit(protocol.Answered(message.request, value))
+                value = unpack(message.parcel, block, events.Answer)
+                self._emit(events.Answered(message.request, value))
         finally:
             if block is not None:
                 block.release()
@@ -327,5 +325,5 @@ class Conversation:
         return status
 
 
-def _to_nobody(_event: protocol.Event) -> None:
+def _to_nobody(_event: events.Event) -> None:
     """Stand in for the owner's callback after the end, so that nothing of the owner is kept alive."""

@@ -13,8 +13,9 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from napari_colipri.atomic import write_json
-from napari_colipri.engine.bundle import Bundle, bundles_dir, install, open_bundle
+from napari_colipri.engine.bundle import Bundle, bundles_dir, open_bundle
 from napari_colipri.engine.bundle_files import CONFIG, file_sha256, parse_config, read_config, verify_files
+from napari_colipri.engine.bundle_store import install
 from napari_colipri.engine.official import official_config
 from napari_colipri.errors import BundleError, Cancelled, ColipriError, OutOfResources
 from napari_colipri.paths import private_dir

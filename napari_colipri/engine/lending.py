@@ -11,7 +11,7 @@ from collections.abc import Callable
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine import protocol
 from napari_colipri.engine.shared import ArrayRef, Block, share_array
-from napari_colipri.errors import Cancelled, OutOfResources
+from napari_colipri.errors import Cancelled, OutOfResources, ProtocolError
 
 __all__ = ["Lending"]
 
@@ -88,7 +88,15 @@ class Lending:
         return protocol.Lend(request, block.name)
 
     def take_back(self, name: str) -> Block:
-        """Return a lent block that has been filled; the caller releases it."""
+        """Return a lent block that has been filled; the caller releases it.
+
+        Raises
+        ------
+        ProtocolError
+            If no block of this name is lent.
+        """
+        if name not in self._lent:
+            raise ProtocolError("a block that was not lent comes back")
         return self._lent.pop(name)[1]
 
     def settle(self, request: int) -> None:

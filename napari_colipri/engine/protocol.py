@@ -1,7 +1,7 @@
 """What the window's process and the engine's process say to each other: frozen, typed, plain.
 
-``Request`` and its subclasses, :class:`Configure`, :class:`HoldVolume`, :class:`Lend` and :class:`Cancel` travel to the
-worker; the classes of :data:`Message` travel back; the client turns those into an :data:`Event` for its owner.
+The classes of :data:`ToWorker` travel to the worker, those of :data:`Message` back; no others do. The client turns
+messages into an :data:`~napari_colipri.engine.events.Event` for its owner.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
 from napari_colipri.ct.passport import Passport
 from napari_colipri.ct.volume import Affine, Geometry, Source
+from napari_colipri.engine.bundle import Bundle
+from napari_colipri.engine.events import Loaded
 from napari_colipri.engine.shared import ArrayRef, Parcel
-from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
 from napari_colipri.errors import (
     BundleError,
     Cancelled,
@@ -28,37 +26,28 @@ from napari_colipri.errors import (
 
 __all__ = [
     "REQUESTS",
-    "Absent",
     "Advanced",
     "Analyse",
-    "Answer",
-    "Answered",
+    "AnyRequest",
     "AskFindings",
     "Broke",
     "Cancel",
     "Configure",
     "Delivered",
-    "Died",
-    "Done",
     "EmbedText",
-    "Event",
-    "Failed",
     "Failure",
     "Finished",
     "HoldVolume",
     "Holding",
     "Lend",
     "Load",
-    "Loaded",
     "Localise",
     "Message",
     "Need",
-    "Progressed",
     "Request",
     "Segment",
     "Started",
     "ToWorker",
-    "Unloaded",
     "failure_of",
 ]
 
@@ -113,12 +102,12 @@ class Configure:
     Attributes
     ----------
     bundle
-        A :class:`~napari_colipri.engine.bundle.Bundle`, or a name or folder that ``open_bundle`` understands, or None.
+        A verified one, or a name or folder that ``open_bundle`` understands, or None.
     device, precision
         As :class:`~napari_colipri.engine.session.Session` takes them.
     """
 
-    bundle: object
+    bundle: Bundle | str | None
     device: str = "auto"
     precision: str = "auto"
 
@@ -219,8 +208,10 @@ class EmbedText(Request):
     texts: tuple[str, ...]
 
 
+AnyRequest: TypeAlias = Load | Analyse | AskFindings | Localise | Segment | EmbedText
+
 #: Kind, as :meth:`EngineClient.submit` takes it, to its class.
-REQUESTS: dict[str, type[Request]] = {
+REQUESTS: dict[str, type[AnyRequest]] = {
     "load": Load,
     "analyse": Analyse,
     "findings": AskFindings,
@@ -229,7 +220,7 @@ REQUESTS: dict[str, type[Request]] = {
     "embed_text": EmbedText,
 }
 
-ToWorker: TypeAlias = Configure | HoldVolume | Lend | Cancel | Request
+ToWorker: TypeAlias = Configure | HoldVolume | Lend | Cancel | AnyRequest
 
 
 # ------------------------------------------------------------------------------------------- worker to client
@@ -289,92 +280,4 @@ class Holding:
     serial: int
 
 
-# ----------------------------------------------------------------------------------- client to its owner: events
-
-
-@dataclass(frozen=True)
-class Absent:
-    """An answer that this bundle cannot give, with the sentence that stands in its place.
-
-    Attributes
-    ----------
-    what
-        ``"segmentation"``.
-    message, code
-        Of the error.
-    """
-
-    what: str
-    message: str
-    code: str
-
-
-Answer: TypeAlias = Encoding | Findings | HeatMap | Segmentation | Absent | npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model is ready (with whichever request needed it first), or moved to another device when memory ran out.
-
-    Attributes
-    ----------
-    request
-        Its id.
-    device
-        Such as ``"cpu"`` or ``"cuda:0"``.
-    precision, description
-        Such as ``"float32"`` and ``"CPU, float32"``.
-    """
-
-    request: int
-    device: str
-    precision: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Progressed:
-    """Progress of a request: fraction in [0, 1], never falling, and a short phrase."""
-
-    request: int
-    fraction: float
-    text: str
-
-
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """One result of a request; :class:`Analyse` gives several."""
-
-    request: int
-    value: Answer
-
-
-@dataclass(frozen=True)
-class Done:
-    """A request is complete."""
-
-    request: int
-
-
-@dataclass(frozen=True, eq=False)
-class Failed:
-    """A request ended without its answer (``Cancelled`` where that was wished)."""
-
-    request: int
-    error: ColipriError
-
-
-@dataclass(frozen=True, eq=False)
-class Died:
-    """The engine's process ended unexpectedly. Its requests fail too; the next one starts it again."""
-
-    error: WorkerDied
-
-
-@dataclass(frozen=True)
-class Unloaded:
-    """The engine's process was ended on request and its device memory is free."""
-
-
 Message: TypeAlias = Started | Advanced | Loaded | Need | Delivered | Finished | Broke | Holding
-Event: TypeAlias = Loaded | Progressed | Answered | Done | Failed | Died | Unloaded

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from napari_colipri.engine.bundle import Bundle
+from napari_colipri.engine.bundle import Bundle, open_bundle
 from napari_colipri.engine.findings import answer, ensemble, questions
 from napari_colipri.engine.localise import heat_values, peak
 from napari_colipri.engine.memory_cache import EncodingCache
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_colipri.engine.device import Choice
     from napari_colipri.engine.networks import Networks
 
-__all__ = ["Session"]
+__all__ = ["Session", "open_session"]
 
 _T = TypeVar("_T")
 
@@ -298,3 +298,15 @@ class Session:
         classes = class_statistics(labels, volume, adapter.classes, box=covered_box(grid.affine, size, volume))
         progress(1.0, "Segmented")
         return Segmentation(labels, classes, self.bundle.name, self.bundle.hash, self.notes)
+
+
+def open_session(bundle: Bundle | str | None, *, device: str = "auto", precision: str = "auto") -> Session:
+    """Return the session of an opened bundle, or of one by name or folder: what the engine's process runs.
+
+    Raises
+    ------
+    BundleError
+        As :func:`~napari_colipri.engine.bundle.open_bundle` and :class:`Session`.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    return Session(opened, device=device, precision=precision)

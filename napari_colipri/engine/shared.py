@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import pickle
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_colipri.errors import Cancelled, OutOfResources
+from napari_colipri.engine.plain import put_together, take_apart
+from napari_colipri.errors import Cancelled, OutOfResources, ProtocolError
 
 __all__ = ["INLINE_BYTES", "ArrayRef", "AttachedArray", "Block", "Parcel", "pack", "share_array", "unpack"]
 
@@ -215,7 +215,7 @@ class Parcel:
     Attributes
     ----------
     body
-        The value without its large arrays (pickle protocol 5; only ever between our own two processes).
+        The value without its arrays, as JSON.
     sizes
         Bytes of each array that was taken out.
     inline
@@ -247,10 +247,13 @@ def pack(value: object, borrow: Callable[[int], str]) -> Parcel:
         A frozen value of :mod:`napari_colipri.engine.types`, or an array.
     borrow
         Given a number of bytes, returns the name of a block that the other side owns.
+
+    Raises
+    ------
+    ProtocolError
+        If the value holds what cannot travel.
     """
-    buffers: list[pickle.PickleBuffer] = []
-    body = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    raw = [np.frombuffer(buffer.raw(), dtype=np.uint8) for buffer in buffers]
+    body, raw = take_apart(value)
     sizes = tuple(int(item.nbytes) for item in raw)
     offsets, total = _offsets(sizes)
     if total < INLINE_BYTES:
@@ -265,7 +268,7 @@ def pack(value: object, borrow: Callable[[int], str]) -> Parcel:
     return Parcel(body, sizes, block=name)
 
 
-def unpack(parcel: Parcel, block: Block | None) -> object:
+def unpack(parcel: Parcel, block: Block | None, expected: Any) -> Any:
     """Put a value together again; its arrays are copies, writeable and independent of the block.
 
     Parameters
@@ -274,15 +277,22 @@ def unpack(parcel: Parcel, block: Block | None) -> object:
         From :func:`pack`.
     block
         The block that ``parcel.block`` names, or None.
+    expected
+        Type of the value, or a union of all that it may be.
+
+    Raises
+    ------
+    ProtocolError
+        If it is something else, or damaged.
     """
     if block is None:
         arrays: list[npt.NDArray[np.uint8]] = [np.frombuffer(bytearray(item), dtype=np.uint8) for item in parcel.inline]
     else:
         stored = block.view()
-        offsets, _ = _offsets(parcel.sizes)
+        offsets, end = _offsets(parcel.sizes)
+        if end > stored.nbytes or min(parcel.sizes, default=0) < 0:
+            raise ProtocolError("a value is larger than its block")
         # numpy copies without holding the interpreter lock: the window goes on drawing
         arrays = [stored[start : start + size].copy() for start, size in zip(offsets, parcel.sizes, strict=True)]
         del stored
-    # not a file: bytes that our own child process wrote into a pipe that nobody else can open
-    value: object = pickle.loads(parcel.body, buffers=arrays)  # noqa: S301
-    return value
+    return put_together(parcel.body, arrays, expected)

@@ -6,7 +6,6 @@ Only this process imports torch. It owns no memory block and writes no file, so 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import queue
@@ -15,85 +14,23 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing import connection, parent_process
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_colipri.ct.volume import CTVolume
-from napari_colipri.engine import protocol
+from napari_colipri.engine import events, protocol, wire
+from napari_colipri.engine.factory import EngineSession, WorkerOptions, make_session
 from napari_colipri.engine.shared import AttachedArray, pack
 from napari_colipri.engine.stages import Stages
-from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
-from napari_colipri.errors import BundleError, Cancelled, ColipriError, StudyRefused
+from napari_colipri.engine.types import Encoding, Segmentation
+from napari_colipri.errors import BundleError, Cancelled, ColipriError, ProtocolError, StudyRefused
 from napari_colipri.progress import CancelToken, Progress
 
-__all__ = ["DEFAULT_SESSION", "EngineSession", "WorkerOptions", "serve"]
+__all__ = ["serve"]
 
 _log = logging.getLogger(__name__)
-
-#: Dotted name of what runs the models.
-DEFAULT_SESSION = "napari_colipri.engine.session:Session"
-
-#: Steps of ``os.nice``: the window draws first, also where the engine uses every core.
-_NICE = 5
-
-
-class EngineSession(Protocol):
-    """What the worker asks of :class:`napari_colipri.engine.session.Session`."""
-
-    @property
-    def device(self) -> object:
-        """Where it computes, such as ``cpu``."""
-
-    @property
-    def precision(self) -> str:
-        """Such as ``float32``."""
-
-    @property
-    def description(self) -> str:
-        """Both in words."""
-
-    def load(self, progress: Progress) -> None:
-        """Read weights."""
-
-    def encode(self, volume: CTVolume, progress: Progress, cancel: CancelToken) -> Encoding:
-        """Encode, or take the encoding from memory."""
-
-    def findings(self, encoding: Encoding, prompts: Sequence[str]) -> Findings:
-        """Answer the bundle's findings and further prompts."""
-
-    def localise(self, encoding: Encoding, text: str) -> HeatMap:
-        """Heat map for a text."""
-
-    def segment(self, volume: CTVolume, encoding: Encoding, progress: Progress, cancel: CancelToken) -> Segmentation:
-        """Masks on the source grid."""
-
-    def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        """Text vectors [n, D]."""
-
-    def unload(self) -> None:
-        """Free the device."""
-
-
-@dataclass(frozen=True)
-class WorkerOptions:
-    """How the child process behaves.
-
-    Attributes
-    ----------
-    session_factory
-        ``"module:Name"`` of what is called with ``(bundle, device=..., precision=...)``.
-    nice
-        Steps of lower priority.
-    """
-
-    session_factory: str = DEFAULT_SESSION
-    nice: int = _NICE
 
 
 def serve(requests: connection.Connection, messages: connection.Connection, options: WorkerOptions) -> None:
@@ -144,8 +81,8 @@ def _listen(requests: connection.Connection, worker: _Worker) -> None:
     watched: list[Any] = [requests] if parent is None else [requests, parent.sentinel]
     try:
         while requests in connection.wait(watched):
-            worker.receive(requests.recv())
-    except (EOFError, OSError):
+            worker.receive(wire.receive(requests, protocol.ToWorker))
+    except (EOFError, OSError, ProtocolError):
         _log.debug("the other side is gone")
     # Nothing here needs tidying and the main thread may be deep inside a model: leave at once.
     os._exit(0)
@@ -169,7 +106,7 @@ class _Worker:
 
     # ------------------------------------------------------------------ listening thread
 
-    def receive(self, message: object) -> None:
+    def receive(self, message: protocol.ToWorker) -> None:
         """Take a message from the other side; called by the listening thread."""
         if isinstance(message, protocol.Cancel):
             token = self._tokens.get(message.request)
@@ -180,10 +117,8 @@ class _Worker:
         elif isinstance(message, protocol.Request):
             self._tokens[message.id] = CancelToken()
             self._inbox.put(message)
-        elif isinstance(message, protocol.Configure | protocol.HoldVolume):
-            self._inbox.put(message)
         else:
-            raise OSError(f"unexpected {type(message).__name__}")
+            self._inbox.put(message)
 
     # ----------------------------------------------------------------------- main thread
 
@@ -202,7 +137,7 @@ class _Worker:
 
     def _send(self, message: protocol.Message) -> None:
         try:
-            self._messages.send(message)
+            wire.send(self._messages, message)
         except OSError:
             os._exit(0)  # the other side is gone: there is nobody to tell
 
@@ -269,14 +204,14 @@ class _Worker:
     @staticmethod
     def _masks(
         session: EngineSession, volume: CTVolume, encoding: Encoding, progress: Progress, token: CancelToken
-    ) -> Segmentation | protocol.Absent:
+    ) -> Segmentation | events.Absent:
         try:
             return session.segment(volume, encoding, progress, token)
         except BundleError as error:
             # A bundle without a decoder is whole: its other answers stand, and this one's place says why it is empty.
             if error.code != "no_decoder":
                 raise
-            return protocol.Absent("segmentation", error.message, error.code)
+            return events.Absent("segmentation", error.message, error.code)
 
     def _analysable(self) -> CTVolume:
         if self._volume is None:
@@ -291,7 +226,8 @@ class _Worker:
             if self._wanted is None:
                 raise ColipriError("No model is chosen.", code="no_bundle")
             progress(0.0, "Loading the model")
-            session = _make_session(self._options, self._wanted)
+            wanted = self._wanted
+            session = make_session(self._options, wanted.bundle, device=wanted.device, precision=wanted.precision)
             session.load(progress)
             _leave_room()
             self._session, self._announced = session, None
@@ -306,9 +242,9 @@ class _Worker:
         state = (str(session.device), session.precision, session.description)
         if state != self._announced:
             self._announced = state
-            self._send(protocol.Loaded(request, *state))
+            self._send(events.Loaded(request, *state))
 
-    def _deliver(self, request: int, value: protocol.Answer) -> None:
+    def _deliver(self, request: int, value: events.Answer) -> None:
         parcel = pack(value, lambda nbytes: self._borrow(request, nbytes))
         self._send(protocol.Delivered(request, parcel))
 
@@ -318,18 +254,6 @@ class _Worker:
         if lent.block is None:
             raise lent.failure.error() if lent.failure is not None else Cancelled()
         return lent.block
-
-
-def _make_session(options: WorkerOptions, wanted: protocol.Configure) -> EngineSession:
-    bundle = wanted.bundle
-    if bundle is None or isinstance(bundle, str | Path):
-        from napari_colipri.engine.bundle import open_bundle
-
-        bundle = open_bundle(bundle)
-    module, _, name = options.session_factory.partition(":")
-    factory = getattr(importlib.import_module(module), name)
-    session: EngineSession = factory(bundle, device=wanted.device, precision=wanted.precision)
-    return session
 
 
 def _volume_of(message: protocol.HoldVolume, attached: AttachedArray) -> CTVolume:

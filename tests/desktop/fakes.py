@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.desktop.services import Services
-from napari_colipri.engine import protocol
+from napari_colipri.engine import events
 from napari_colipri.engine.config import TrainedOn
 from napari_colipri.engine.types import Encoding, Finding, Findings, HeatMap, Segmentation, SegmentationClass
 from napari_colipri.errors import Cancelled, WorkerDied
@@ -155,7 +155,7 @@ class FakeClient:
         Whether the bundle can segment.
     """
 
-    def __init__(self, on_event: Callable[[protocol.Event], None], *, decoder: bool = True) -> None:
+    def __init__(self, on_event: Callable[[events.Event], None], *, decoder: bool = True) -> None:
         self._emit = on_event
         self._next = 0
         self.decoder = decoder
@@ -182,7 +182,7 @@ class FakeClient:
     def cancel(self, request: int) -> None:
         self.cancelled.append(request)
         if self.asked.pop(request, None) is not None:
-            self._emit(protocol.Failed(request, Cancelled()))
+            self._emit(events.Failed(request, Cancelled()))
 
     def close(self) -> None:
         self.closed = True
@@ -197,62 +197,60 @@ class FakeClient:
 
     def load(self, description: str = "CPU, float32") -> None:
         """Say that the model is ready."""
-        self._emit(protocol.Loaded(self.last("load"), "cpu", "float32", description))
+        self._emit(events.Loaded(self.last("load"), "cpu", "float32", description))
 
     def progress(self, fraction: float, text: str) -> None:
         """Move the analysis on."""
-        self._emit(protocol.Progressed(self.last("analyse"), fraction, text))
+        self._emit(events.Progressed(self.last("analyse"), fraction, text))
 
     def answer_analysis(self) -> None:
         """Give every answer of an analysis."""
         assert self.volume is not None
         number = self.last("analyse")
-        self._emit(protocol.Progressed(number, 0.4, "Encoding"))
-        self._emit(protocol.Answered(number, encoding(self.volume)))
-        self._emit(protocol.Answered(number, findings(tuple(self.asked[number][1].get("prompts", ())))))
+        self._emit(events.Progressed(number, 0.4, "Encoding"))
+        self._emit(events.Answered(number, encoding(self.volume)))
+        self._emit(events.Answered(number, findings(tuple(self.asked[number][1].get("prompts", ())))))
         masks: Any = segmentation(self.volume) if self.decoder else _no_decoder()
-        self._emit(protocol.Answered(number, masks))
+        self._emit(events.Answered(number, masks))
         self._finish(number)
 
     def answer_places(self) -> None:
         """Answer every open question about a place."""
         for number, (kind, values) in list(self.asked.items()):
             if kind == "localise" and self.volume is not None:
-                self._emit(protocol.Answered(number, heat_map(self.volume, values["text"])))
+                self._emit(events.Answered(number, heat_map(self.volume, values["text"])))
                 self._finish(number)
 
     def answer_findings(self) -> None:
         """Answer the latest question in the user's own words."""
         number = self.last("findings")
-        self._emit(protocol.Answered(number, findings(tuple(self.asked[number][1]["prompts"]))))
+        self._emit(events.Answered(number, findings(tuple(self.asked[number][1]["prompts"]))))
         self._finish(number)
 
     def fail(self, error: Any) -> None:
         """Let the analysis fail."""
         number = self.last("analyse")
         del self.asked[number]
-        self._emit(protocol.Failed(number, error))
+        self._emit(events.Failed(number, error))
 
     def die(self) -> None:
         """End the engine's process."""
         error = WorkerDied("The engine's process was ended from outside; it starts again with the next request.")
-        self._emit(protocol.Died(error))
+        self._emit(events.Died(error))
         for number in list(self.asked):
             del self.asked[number]
-            self._emit(protocol.Failed(number, error))
+            self._emit(events.Failed(number, error))
 
     def _finish(self, number: int) -> None:
         del self.asked[number]
-        self._emit(protocol.Done(number))
+        self._emit(events.Done(number))
 
 
-def _no_decoder() -> protocol.Absent:
-    return protocol.Absent(
-        "segmentation", "This bundle has no mask decoder: masks come with one that has.", "no_decoder"
-    )
+def _no_decoder() -> events.Absent:
+    return events.Absent("segmentation", "This bundle has no mask decoder: masks come with one that has.", "no_decoder")
 
 
-def _to_nobody(_event: protocol.Event) -> None:
+def _to_nobody(_event: events.Event) -> None:
     return None
 
 
@@ -273,7 +271,7 @@ class Engine:
     def services(self) -> Services:
         return Services(self._make, self._bundle, FakeLibrary)
 
-    def _make(self, on_event: Callable[[protocol.Event], None]) -> FakeClient:
+    def _make(self, on_event: Callable[[events.Event], None]) -> FakeClient:
         self.client = FakeClient(on_event, decoder=self.decoder)
         return self.client
 

@@ -135,9 +135,9 @@ def test_the_window_may_be_closed_while_busy(make_napari_viewer: Any, engine: En
     late = client._emit
     close_window(viewer, qtbot)
     assert client.closed
-    from napari_colipri.engine import protocol
+    from napari_colipri.engine import events
 
-    late(protocol.Progressed(1, 0.5, "too late"))  # the client's thread may be in the middle of telling
+    late(events.Progressed(1, 0.5, "too late"))  # the client's thread may be in the middle of telling
     del viewer, dock, late
     assert still_alive(references) == {}
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_colipri.ct.volume import CTVolume, Geometry, Source
-from napari_colipri.engine import protocol
+from napari_colipri.engine import events
 from napari_colipri.engine.client import EngineClient
-from napari_colipri.engine.worker import WorkerOptions
+from napari_colipri.engine.factory import WorkerOptions
 
 Wanted = TypeVar("Wanted")
 
@@ -25,10 +25,10 @@ class Box:
     """Collects events; waiting for one returns it and keeps all that came before."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
-        self.seen: list[protocol.Event] = []
+        self._queue: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+        self.seen: list[events.Event] = []
 
-    def __call__(self, event: protocol.Event) -> None:
+    def __call__(self, event: events.Event) -> None:
         self._queue.put(event)
 
     def wait(self, kind: type[Wanted], request: int | None = None) -> Wanted:
@@ -39,15 +39,15 @@ class Box:
             if isinstance(event, kind) and request in (None, getattr(event, "request", None)):
                 return event
 
-    def end(self, request: int) -> protocol.Done | protocol.Failed:
+    def end(self, request: int) -> events.Done | events.Failed:
         """Wait until a request is done or has failed."""
-        return self.wait(protocol.Done | protocol.Failed, request)  # type: ignore[arg-type]
+        return self.wait(events.Done | events.Failed, request)  # type: ignore[arg-type]
 
-    def answers(self, request: int) -> list[protocol.Answer]:
+    def answers(self, request: int) -> list[events.Answer]:
         """Answers seen so far."""
-        return [item.value for item in self.seen if isinstance(item, protocol.Answered) and item.request == request]
+        return [item.value for item in self.seen if isinstance(item, events.Answered) and item.request == request]
 
-    def drain(self) -> list[protocol.Event]:
+    def drain(self) -> list[events.Event]:
         """Everything that has arrived, without waiting."""
         while not self._queue.empty():
             self.seen.append(self._queue.get())

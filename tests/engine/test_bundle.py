@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from napari_colipri.engine import add_bundle, list_bundles, open_bundle, remove_bundle
-from napari_colipri.engine.bundle import bundles_dir, install, record_verified
+from napari_colipri.engine.bundle import bundles_dir
+from napari_colipri.engine.bundle_store import install, record_verified
 from napari_colipri.errors import BundleError
 from tests.bundles import refresh_checksums, write_tiny_bundle
 

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import pytest
 
 from napari_colipri.ct.passport import reason
-from napari_colipri.engine import protocol, shared
+from napari_colipri.engine import events, shared
 from napari_colipri.engine.client import EngineClient
-from napari_colipri.engine.protocol import Absent, Answered, Died, Done, Failed, Loaded, Progressed, Unloaded
+from napari_colipri.engine.events import Absent, Answered, Died, Done, Failed, Loaded, Progressed, Unloaded
 from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
 from napari_colipri.errors import (
     BundleError,
@@ -31,7 +31,7 @@ from napari_colipri.errors import (
 )
 from tests.bundles import write_tiny_bundle
 from tests.engine.engine_events import OPTIONS, Box, engine, small_volume, volume_of
-from tests.fake_session import SECRET, FakeBundle
+from tests.fake_session import GARBAGE, SECRET, fake_bundle
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -65,7 +65,7 @@ def facts(encoding: Encoding) -> dict[str, Any]:
 def test_analyse_streams_encoding_findings_and_masks_in_that_order() -> None:
     volume = small_volume()
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         client.put(volume)
         request = client.submit("analyse", prompts=["a stent"])
         assert isinstance(box.end(request), Done)
@@ -80,7 +80,7 @@ def test_analyse_streams_encoding_findings_and_masks_in_that_order() -> None:
 
 def test_findings_arrive_before_the_masks_are_made() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         client.put(small_volume())
         request = client.submit("analyse")
         box.end(request)
@@ -95,7 +95,7 @@ def strided_views() -> list[npt.NDArray[np.int16] | npt.NDArray[np.float32]]:
 
 def test_a_volume_of_any_strides_and_type_arrives_bit_for_bit() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         for hu in strided_views():
             client.put(volume_of(hu))
             request = client.submit("analyse")
@@ -109,7 +109,7 @@ def test_a_volume_of_any_strides_and_type_arrives_bit_for_bit() -> None:
 def test_large_masks_travel_through_shared_memory_and_are_the_callers_to_edit() -> None:
     volume = volume_of(np.random.default_rng(5).integers(-5, 5, (160, 120, 80)).astype(np.int16))
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         client.put(volume)
         request = client.submit("segment")
         box.end(request)
@@ -122,7 +122,7 @@ def test_large_masks_travel_through_shared_memory_and_are_the_callers_to_edit() 
 
 def test_a_path_never_travels_and_the_window_draws_first() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         client.put(small_volume())
         request = client.submit("analyse")
         box.end(request)
@@ -141,7 +141,7 @@ def test_a_study_is_copied_while_it_opens_unless_its_passport_refuses_it(no_bloc
     object.__setattr__(refused, "passport", refused.passport.with_reasons(reason("not_hu", "No HU values.")))
     with engine() as (client, box):
         client.put(refused)
-        box.end(client.start(FakeBundle()))
+        box.end(client.start(fake_bundle()))
         assert no_block_left_behind == []
         client.put(small_volume())
         box.end(client.submit("load"))
@@ -152,7 +152,7 @@ def test_a_study_is_copied_while_it_opens_unless_its_passport_refuses_it(no_bloc
 
 def test_single_questions_reuse_the_encoding() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         client.put(small_volume())
         client.submit("analyse")
         asked = client.submit("findings", prompts=("a pacemaker",))
@@ -170,7 +170,7 @@ def test_single_questions_reuse_the_encoding() -> None:
 
 def test_a_bundle_without_a_decoder_says_so_and_gives_its_other_answers() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle(decoder=False))
+        client.start(fake_bundle(decoder=False))
         client.put(small_volume())
         request = client.submit("analyse")
         assert isinstance(box.end(request), Done)
@@ -182,7 +182,7 @@ def test_a_bundle_without_a_decoder_says_so_and_gives_its_other_answers() -> Non
 
 def test_progress_never_falls_and_ends_at_one() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle("uneven progress"))
+        client.start(fake_bundle("uneven progress"))
         client.put(small_volume())
         request = client.submit("analyse")
         box.end(request)
@@ -194,7 +194,7 @@ def test_progress_never_falls_and_ends_at_one() -> None:
 
 def test_loading_tells_device_and_precision_and_happens_once() -> None:
     with engine() as (client, box):
-        first = client.start(FakeBundle(), device="cuda:1")
+        first = client.start(fake_bundle(), device="cuda:1")
         assert isinstance(box.end(first), Done)
         client.put(small_volume())
         box.end(client.submit("analyse"))
@@ -204,11 +204,11 @@ def test_loading_tells_device_and_precision_and_happens_once() -> None:
 
 def test_another_bundle_takes_over_in_the_same_process() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         client.put(small_volume())
         box.end(client.submit("analyse"))
         before = client.pid
-        box.end(client.start(FakeBundle(decoder=False)))
+        box.end(client.start(fake_bundle(decoder=False)))
         request = client.submit("analyse")
         box.end(request)
         assert client.pid == before
@@ -262,12 +262,12 @@ def test_errors_arrive_typed_without_a_path_and_the_process_lives_on(
     mode: str, kind: type[ColipriError], code: str
 ) -> None:
     with engine() as (client, box):
-        client.start(FakeBundle(mode))
+        client.start(fake_bundle(mode))
         client.put(small_volume())
         request = client.submit("analyse")
         failed = box.wait(Failed, request)
         before = client.pid
-        box.end(client.start(FakeBundle()))
+        box.end(client.start(fake_bundle()))
         assert client.pid == before
     assert type(failed.error) is kind
     assert failed.error.code == code
@@ -277,7 +277,7 @@ def test_errors_arrive_typed_without_a_path_and_the_process_lives_on(
 
 def test_a_question_without_a_study_is_answered_with_a_sentence() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         request = client.submit("analyse")
         assert box.wait(Failed, request).error.code == "no_volume"
 
@@ -286,7 +286,7 @@ def test_a_study_that_its_passport_refuses_is_not_analysed() -> None:
     volume = small_volume()
     object.__setattr__(volume, "passport", volume.passport.with_reasons(reason("not_hu", "No HU values.")))
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         client.put(volume)
         failed = box.wait(Failed, client.submit("analyse"))
     assert isinstance(failed.error, StudyRefused)
@@ -295,7 +295,7 @@ def test_a_study_that_its_passport_refuses_is_not_analysed() -> None:
 
 def test_full_shared_memory_fails_the_request_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     with engine() as (client, box):
-        box.end(client.start(FakeBundle()))
+        box.end(client.start(fake_bundle()))
         with monkeypatch.context() as patch:
             patch.setattr(shared, "_reserve", lambda name, nbytes: (_ for _ in ()).throw(OSError(28, "full")))
             client.put(small_volume())
@@ -311,14 +311,14 @@ def test_an_unknown_kind_of_request_is_refused_at_once() -> None:
 def test_a_defect_in_the_owners_callback_does_not_end_the_conversation() -> None:
     box = Box()
 
-    def on_event(event: protocol.Event) -> None:
+    def on_event(event: events.Event) -> None:
         box(event)
         if isinstance(event, Loaded):
             raise RuntimeError("a defect in the window")
 
     client = EngineClient(on_event, options=OPTIONS)
     try:
-        assert isinstance(box.end(client.start(FakeBundle())), Done)
+        assert isinstance(box.end(client.start(fake_bundle())), Done)
     finally:
         client.close()
 
@@ -328,7 +328,7 @@ def test_a_defect_in_the_owners_callback_does_not_end_the_conversation() -> None
 
 def test_cancel_stops_the_encoding_and_keeps_the_process() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle("endless"))
+        client.start(fake_bundle("endless"))
         client.put(small_volume())
         request = client.submit("analyse")
         while box.wait(Progressed, request).text != "Endless":
@@ -336,7 +336,7 @@ def test_cancel_stops_the_encoding_and_keeps_the_process() -> None:
         before = client.pid
         client.cancel(request)
         assert isinstance(box.wait(Failed, request).error, Cancelled)
-        assert isinstance(box.end(client.start(FakeBundle())), Done)
+        assert isinstance(box.end(client.start(fake_bundle())), Done)
         assert client.pid == before
         assert isinstance(box.end(client.submit("analyse")), Done)
     assert box.answers(request) == []
@@ -344,7 +344,7 @@ def test_cancel_stops_the_encoding_and_keeps_the_process() -> None:
 
 def test_a_process_that_does_not_listen_is_ended_after_its_grace_and_the_queue_goes_on() -> None:
     with engine(cpu_grace_s=0.05) as (client, box):
-        client.start(FakeBundle("deaf"))
+        client.start(fake_bundle("deaf"))
         client.put(small_volume())
         stuck = client.submit("analyse")
         waiting = client.submit("embed_text", texts=["still wanted"])
@@ -360,7 +360,7 @@ def test_a_process_that_does_not_listen_is_ended_after_its_grace_and_the_queue_g
 
 def test_cancelling_what_still_waits_leaves_alone_what_runs() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle("endless"))
+        client.start(fake_bundle("endless"))
         client.put(small_volume())
         running = client.submit("analyse")
         waiting = client.submit("findings")
@@ -374,7 +374,7 @@ def test_cancelling_what_still_waits_leaves_alone_what_runs() -> None:
 
 def test_stale_and_unknown_ids_are_ignored() -> None:
     with engine() as (client, box):
-        done = client.start(FakeBundle())
+        done = client.start(fake_bundle())
         box.end(done)
         client.cancel(done)
         client.cancel(12345)
@@ -385,14 +385,14 @@ def test_stale_and_unknown_ids_are_ignored() -> None:
 def test_another_study_cancels_what_runs_for_the_former() -> None:
     second = small_volume(2)
     with engine() as (client, box):
-        client.start(FakeBundle("endless"))
+        client.start(fake_bundle("endless"))
         client.put(small_volume(1))
         former = client.submit("analyse")
         while box.wait(Progressed, former).text != "Endless":
             pass
         client.put(second)
         assert isinstance(box.wait(Failed, former).error, Cancelled)
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         request = client.submit("analyse")
         box.end(request)
     encoding = box.answers(request)[0]
@@ -403,7 +403,7 @@ def test_another_study_cancels_what_runs_for_the_former() -> None:
 def test_studies_that_come_and_go_quickly_end_at_the_last() -> None:
     volumes = [small_volume(seed) for seed in range(6)]
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         for volume in volumes:
             client.put(volume)
             last = client.submit("analyse")
@@ -423,7 +423,7 @@ def test_studies_that_come_and_go_quickly_end_at_the_last() -> None:
 def test_a_killed_process_costs_one_sentence_and_the_next_request_starts_another() -> None:
     volume = small_volume()
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         client.put(volume)
         box.end(client.submit("analyse"))
         killed = client.pid
@@ -445,22 +445,37 @@ def test_a_killed_process_costs_one_sentence_and_the_next_request_starts_another
 
 def test_death_while_busy_fails_every_request_and_tells_once() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle("crash"))
+        client.start(fake_bundle("crash"))
         client.put(small_volume())
         busy, waiting = client.submit("analyse"), client.submit("localise", text="nodule")
         died = box.wait(Died)
         assert isinstance(box.wait(Failed, busy).error, WorkerDied)
         assert isinstance(box.wait(Failed, waiting).error, WorkerDied)
-        assert isinstance(box.end(client.start(FakeBundle())), Done)
+        assert isinstance(box.end(client.start(fake_bundle())), Done)
         assert isinstance(box.end(client.submit("analyse")), Done)
     if os.name == "posix":
         assert "memory" in died.error.message
     assert sum(isinstance(event, Died) for event in box.drain()) == 1
 
 
+@pytest.mark.parametrize("what", GARBAGE)
+def test_a_process_that_says_what_cannot_be_understood_is_ended_with_a_sentence(what: str) -> None:
+    with engine() as (client, box):
+        client.start(fake_bundle(what))
+        client.put(small_volume())
+        busy, waiting = client.submit("analyse"), client.submit("localise", text="nodule")
+        died = box.wait(Died)
+        assert isinstance(box.wait(Failed, busy).error, WorkerDied)
+        assert isinstance(box.wait(Failed, waiting).error, WorkerDied)
+        assert isinstance(box.end(client.start(fake_bundle())), Done)
+        assert isinstance(box.end(client.submit("analyse")), Done)
+    assert died.error.message.endswith("it starts again with the next request.")
+    assert sum(isinstance(event, Died) for event in box.drain()) == 1
+
+
 def test_unload_ends_the_process_and_the_next_request_brings_it_back() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle())
+        client.start(fake_bundle())
         client.put(small_volume())
         box.end(client.submit("analyse"))
         client.unload()
@@ -473,7 +488,7 @@ def test_unload_ends_the_process_and_the_next_request_brings_it_back() -> None:
 
 def test_unload_while_busy_cancels() -> None:
     with engine() as (client, box):
-        client.start(FakeBundle("deaf"))
+        client.start(fake_bundle("deaf"))
         client.put(small_volume())
         request = client.submit("analyse")
         while box.wait(Progressed, request).text != "Deaf":
@@ -490,7 +505,7 @@ def test_unload_while_busy_cancels() -> None:
 def test_close_while_busy_ends_the_process_and_says_no_more(mode: str) -> None:
     box = Box()
     client = EngineClient(box, options=OPTIONS)
-    client.start(FakeBundle(mode))
+    client.start(fake_bundle(mode))
     client.put(small_volume())
     request = client.submit("analyse")
     while box.wait(Progressed, request).text != mode.capitalize():
@@ -512,24 +527,24 @@ def test_close_without_a_start_and_from_within_a_callback() -> None:
     EngineClient(lambda event: None).close()
     box = Box()
 
-    def on_event(event: protocol.Event) -> None:
+    def on_event(event: events.Event) -> None:
         client.close()
         box(event)
 
     client = EngineClient(on_event, options=OPTIONS)
-    client.start(FakeBundle())
+    client.start(fake_bundle())
     box.wait(Progressed)
     client.close()
 
 
 def test_after_close_nothing_keeps_the_volume_or_the_owner_alive() -> None:
     class Owner:
-        def on_event(self, event: protocol.Event) -> None:
+        def on_event(self, event: events.Event) -> None:
             box(event)
 
     box, owner, volume = Box(), Owner(), small_volume()
     client = EngineClient(owner.on_event, options=OPTIONS)
-    client.start(FakeBundle())
+    client.start(fake_bundle())
     client.put(volume)
     box.end(client.submit("analyse"))
     client.put(small_volume(1))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from napari_colipri.engine import shared
 from napari_colipri.engine.shared import INLINE_BYTES, AttachedArray, Block, pack, share_array, unpack
 from napari_colipri.engine.types import HeatMap
-from napari_colipri.errors import Cancelled, OutOfResources
+from napari_colipri.errors import Cancelled, OutOfResources, ProtocolError
 
 
 def exists(name: str) -> bool:
@@ -135,7 +135,7 @@ def test_a_value_arrives_whole_small_in_the_message_and_large_in_a_block(side: i
     large = value.values.nbytes >= INLINE_BYTES
     assert bool(blocks) == large
     assert len(parcel.body) < 1000
-    arrived = unpack(parcel, blocks[0] if blocks else None)
+    arrived = unpack(parcel, blocks[0] if blocks else None, HeatMap)
     for block in blocks:
         block.release()
     assert isinstance(arrived, HeatMap)
@@ -143,3 +143,18 @@ def test_a_value_arrives_whole_small_in_the_message_and_large_in_a_block(side: i
     np.testing.assert_array_equal(arrived.affine, value.affine)
     assert arrived.peak_mm == value.peak_mm
     assert arrived.values.flags.writeable
+
+
+def test_a_value_that_claims_more_than_its_block_is_not_read() -> None:
+    blocks: list[Block] = []
+
+    def borrow(nbytes: int) -> str:
+        blocks.append(Block(nbytes))
+        return blocks[-1].name
+
+    parcel = pack(heat_map(80), borrow)
+    small = Block(INLINE_BYTES)
+    with pytest.raises(ProtocolError, match="larger than its block"):
+        unpack(parcel, small, HeatMap)
+    for block in (*blocks, small):
+        block.release()

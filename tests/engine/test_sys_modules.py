@@ -18,14 +18,14 @@ SCRIPT = """
 import json, os, queue, signal, sys
 import numpy as np
 from napari_colipri.engine.client import EngineClient
-from napari_colipri.engine.protocol import Done, Failed
+from napari_colipri.engine.events import Done, Failed
 from tests.engine.engine_events import OPTIONS, small_volume
-from tests.fake_session import FakeBundle
+from tests.fake_session import fake_bundle
 
 print("main module runs", flush=True)
 events = queue.SimpleQueue()
 client = EngineClient(events.put, options=OPTIONS)
-client.start(FakeBundle({mode!r}))
+client.start(fake_bundle({mode!r}))
 client.put(small_volume())
 request = client.submit("analyse")
 while True:
