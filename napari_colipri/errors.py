@@ -60,6 +60,10 @@ class StudyRefused(ColipriError):
         self.path = path
         self.passport = passport
 
+    def at(self, path: Path) -> StudyRefused:
+        """Return the same refusal of another path: the one that the user gave, where a file in it was at fault."""
+        return StudyRefused(self.message, code=self.code, path=path, passport=self.passport)
+
 
 class BundleError(ColipriError):
     """A model bundle is missing, incomplete, changed or does not fit."""

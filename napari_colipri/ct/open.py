@@ -42,10 +42,8 @@ def open_volume(
     ----------
     path
         A NIfTI, NRRD or MetaImage file, a DICOM folder or one file of it, or a zip of any of these.
-    series_uid
-        Which DICOM series; without it the largest CT volume, and the passport says so.
-    progress, cancel
-        Told and asked while reading.
+    series_uid, progress, cancel
+        As :func:`napari_colipri.ct.readers.dicom.read_dicom` takes them; other formats hold one volume.
 
     Returns
     -------
@@ -65,7 +63,7 @@ def open_volume(
     try:
         volume = _read(path, series_uid, progress, cancel)
     except StudyRefused as error:
-        raise StudyRefused(error.message, code=error.code, path=path, passport=error.passport) from error
+        raise error.at(path) from error
     except ColipriError:
         raise
     except MemoryError:

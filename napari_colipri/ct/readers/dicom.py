@@ -110,7 +110,7 @@ def read_dicom(
         try:
             return _read(path, series_uid, progress, cancel)
         except StudyRefused as error:
-            raise StudyRefused(error.message, code=error.code, path=path) from error
+            raise error.at(path) from error
 
 
 def _read(path: Path, series_uid: str | None, progress: Progress, cancel: CancelToken | None) -> CTVolume:

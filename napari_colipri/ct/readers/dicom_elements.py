@@ -23,6 +23,7 @@ __all__ = [
     "Opened",
     "inflated",
     "integer",
+    "items",
     "lenient",
     "looks_like_dicom",
     "number",
@@ -127,6 +128,12 @@ def words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
         return ()
     items = [found] if isinstance(found, str) or not hasattr(found, "__iter__") else list(found)
     return tuple(str(item).strip().upper() for item in items)
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """Return the items of a sequence, none where it is absent or cannot be decoded."""
+    found = value(dataset, keyword)
+    return list(found) if found is not None and hasattr(found, "__iter__") else []
 
 
 def inflated(path: Path) -> bytes:

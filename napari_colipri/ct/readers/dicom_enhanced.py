@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from napari_colipri.ct.readers.dicom_elements import integer, number, numbers, text, value, words
+from napari_colipri.ct.readers.dicom_elements import integer, items, number, numbers, text, words
 from napari_colipri.ct.readers.dicom_headers import SliceHeader, directions, spacing
 from napari_colipri.errors import StudyRefused
 
@@ -27,16 +27,9 @@ _MACROS = (
 def _macro(frame: Dataset | None, shared: Dataset | None, keyword: str) -> Dataset | None:
     """Return the item of a functional group: the frame's own, else the one shared by all frames."""
     for group in (frame, shared):
-        items = None if group is None else value(group, keyword)
-        if items is not None and hasattr(items, "__len__") and len(items):
-            item: Dataset = items[0]
+        for item in [] if group is None else items(group, keyword):
             return item
     return None
-
-
-def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    found = value(dataset, keyword)
-    return list(found) if found is not None and hasattr(found, "__iter__") else []
 
 
 def frames_of(header: SliceHeader, dataset: Dataset) -> list[SliceHeader]:
@@ -54,8 +47,8 @@ def frames_of(header: SliceHeader, dataset: Dataset) -> list[SliceHeader]:
     StudyRefused
         ``truncated`` if there are fewer functional groups than frames.
     """
-    shared = next(iter(_items(dataset, "SharedFunctionalGroupsSequence")), None)
-    groups = _items(dataset, "PerFrameFunctionalGroupsSequence")
+    shared = next(iter(items(dataset, "SharedFunctionalGroupsSequence")), None)
+    groups = items(dataset, "PerFrameFunctionalGroupsSequence")
     if len(groups) < header.frames:
         message = f"The file states {header.frames} frames but describes {len(groups)}."
         raise StudyRefused(message, code="truncated", path=header.path)
@@ -78,6 +71,8 @@ def _frame(header: SliceHeader, index: int, group: Dataset, shared: Dataset | No
             slope=number(transform, "RescaleSlope") or None,
             intercept=number(transform, "RescaleIntercept"),
             rescale_type=text(transform, "RescaleType").upper(),
+            table=None,
+            table_damaged=False,
         )
     if content is not None:
         phase = integer(content, "FrameAcquisitionNumber", 0), integer(content, "TemporalPositionIndex", 0)

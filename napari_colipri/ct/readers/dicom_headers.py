@@ -16,6 +16,7 @@ from napari_colipri.ct.readers.dicom_elements import (
     value,
     words,
 )
+from napari_colipri.ct.readers.dicom_table import ModalityTable, has_table, modality_table
 from napari_colipri.errors import StudyRefused
 
 __all__ = [
@@ -58,6 +59,7 @@ _KEYWORDS = [
     "InstanceNumber",
     "LossyImageCompression",
     "Modality",
+    "ModalityLUTSequence",
     "NumberOfFrames",
     "PatientPosition",
     "PhotometricInterpretation",
@@ -100,6 +102,8 @@ class SliceHeader:
         Spacing between slices, else slice thickness, mm, or None.
     slope, intercept
         Of stored values to HU; None where the file has none.
+    table, table_damaged
+        A look-up table in the place of slope and intercept, and whether there is one that cannot be used.
     padding
         PixelPaddingValue as stored.
     phase
@@ -137,6 +141,8 @@ class SliceHeader:
     slope: float | None
     intercept: float | None
     rescale_type: str
+    table: ModalityTable | None
+    table_damaged: bool
     padding: int | None
     instance_number: int
     phase: tuple[int, int]
@@ -176,7 +182,7 @@ def read_headers(path: Path) -> list[SliceHeader]:
 
             return frames_of(header, open_header(path, None).dataset)
     except StudyRefused as error:
-        raise StudyRefused(error.message, code=error.code, path=path) from error
+        raise error.at(path) from error
     except OSError as error:
         raise StudyRefused("The file cannot be read.", code="unreadable", path=path) from error
     return [header]
@@ -197,6 +203,8 @@ def _header(path: Path, opened: Opened) -> SliceHeader:
     encapsulated = opened.length < 0 or (opened.syntax not in ("", *NATIVE) and opened.length != expected)
     stored = integer(dataset, "BitsStored", bits)
     padding = number(dataset, "PixelPaddingValue")
+    signed = integer(dataset, "PixelRepresentation", 0) == 1
+    table = modality_table(dataset, signed=signed, big_endian=opened.big_endian)
     whole = opened.length >= expected and opened.offset + expected <= opened.size
     return SliceHeader(
         path=path,
@@ -221,7 +229,7 @@ def _header(path: Path, opened: Opened) -> SliceHeader:
         photometric=text(dataset, "PhotometricInterpretation").upper(),
         bits_allocated=bits,
         bits_stored=stored if 0 < stored <= bits else bits,
-        signed=integer(dataset, "PixelRepresentation", 0) == 1,
+        signed=signed,
         position=numbers(dataset, "ImagePositionPatient", 3),
         orientation=directions(numbers(dataset, "ImageOrientationPatient", 6)),
         pixel_spacing=spacing(numbers(dataset, "PixelSpacing", 2)),
@@ -230,7 +238,9 @@ def _header(path: Path, opened: Opened) -> SliceHeader:
         # a slope of 0 would make every voxel equal: no slope at all
         slope=number(dataset, "RescaleSlope") or None,
         intercept=number(dataset, "RescaleIntercept"),
-        rescale_type=text(dataset, "RescaleType").upper(),
+        rescale_type=text(dataset, "RescaleType").upper() if table is None else table.kind,
+        table=table,
+        table_damaged=table is None and has_table(dataset),
         padding=None if padding is None else int(padding),
         instance_number=integer(dataset, "InstanceNumber", 0),
         phase=(integer(dataset, "AcquisitionNumber", 0), integer(dataset, "TemporalPositionIdentifier", 0)),

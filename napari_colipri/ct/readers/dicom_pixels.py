@@ -90,7 +90,8 @@ def read_planes(
         message = f"The series states {columns} x {rows} x {len(headers)} voxels, more than can be loaded."
         raise StudyRefused(message, code="too_large")
     integral = all(
-        float(item.slope or 1).is_integer() and float(item.intercept or 0).is_integer() and item.bits_allocated <= 16
+        item.bits_allocated <= 16
+        and (item.table or (float(item.slope or 1).is_integer() and float(item.intercept or 0).is_integer()))
         for item in headers
     )
     if integral:
@@ -189,8 +190,10 @@ def _to_hu(stored: Plane, header: SliceHeader, plane: Plane) -> None:
     """Turn stored values into HU in ``plane``: the slice's own slope and intercept, padding and below to air."""
     stored = _without_high_bits(stored, header)
     slope, intercept = header.slope or 1.0, header.intercept or 0.0
-    padding = _padding(stored, header, slope, intercept)
-    if plane.dtype == np.float32:
+    padding = _padding(stored, header)
+    if header.table is not None:
+        _store(header.table.look_up(stored), padding, plane)
+    elif plane.dtype == np.float32:
         plane[...] = stored.astype(np.float64) * slope + intercept
     else:
         _whole_numbers(stored, int(slope), int(intercept), padding, plane)
@@ -207,10 +210,14 @@ def _whole_numbers(stored: Plane, slope: int, intercept: int, padding: Plane | N
         # unsigned values above 32767 wrap and come back by the intercept: the sum fits
         np.add(stored.view(np.int16) if stored.dtype == np.uint16 else stored, np.int16(intercept), out=plane)
         return
-    wide = stored.astype(np.int32) * slope + intercept
+    _store(stored.astype(np.int32) * slope + intercept, padding, plane)
+
+
+def _store(wide: npt.NDArray[np.int32], padding: Plane | None, plane: Plane) -> None:
+    """Put whole numbers into a plane of either type."""
     if padding is not None:
         wide[padding] = AIR_HU
-    if wide.max() > 32767:
+    if plane.dtype == np.int16 and wide.max() > 32767:
         raise _OutOfRange
     np.maximum(wide, -32768, out=plane, casting="unsafe")
 
@@ -230,7 +237,7 @@ def _without_high_bits(stored: Plane, header: SliceHeader) -> Plane:
     return np.asarray((stored << shift) >> shift)
 
 
-def _padding(stored: Plane, header: SliceHeader, slope: float, intercept: float) -> Plane | None:
+def _padding(stored: Plane, header: SliceHeader) -> Plane | None:
     """Where the padding value stands; None where it does not, or where it would turn tissue into air."""
     if header.padding is None:
         return None
@@ -239,7 +246,10 @@ def _padding(stored: Plane, header: SliceHeader, slope: float, intercept: float)
     if value > info.max or value < info.min:
         value = int(np.array(value & 0xFFFF, np.uint16).astype(stored.dtype))  # 63536 is -2000 with the wrong sign
     fills_corners = all(stored[row, column] == value for row in (0, -1) for column in (0, -1))
-    if value * slope + intercept > -900 and not fills_corners:
+    hu = (header.slope or 1.0) * value + (header.intercept or 0.0)
+    if header.table is not None:
+        hu = float(header.table.look_up(np.array(value)))
+    if hu > -900 and not fills_corners:
         return None
     mask = stored == value
     return mask if mask.any() else None

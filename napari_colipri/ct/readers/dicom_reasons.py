@@ -95,7 +95,10 @@ def header_reasons(made: Stack) -> list[Reason]:
     """Say what the headers of the slices taken state: lossy, burned in, tags missing, not HU, position."""
     headers = made.headers
     reasons: list[Reason] = []
-    if not all(speaks_of_hu(item) for item in headers):
+    if any(item.table_damaged for item in headers):
+        message = "The values are not HU: the header's look-up table for them does not fit its own description."
+        reasons.append(reason("not_hu", message, "ModalityLUTSequence"))
+    elif not all(speaks_of_hu(item) for item in headers):
         stated = next(item for item in headers if not speaks_of_hu(item))
         what = "/".join(stated.image_type) or stated.rescale_type
         message = f"The values are not HU: the header calls them {what}, rescale type {stated.rescale_type or 'none'}."
@@ -104,8 +107,8 @@ def header_reasons(made: Stack) -> list[Reason]:
         name
         for name, absent in (
             ("Modality", any(not item.modality for item in headers)),
-            ("RescaleSlope", any(item.slope is None for item in headers)),
-            ("RescaleIntercept", any(item.intercept is None for item in headers)),
+            ("RescaleSlope", any(item.slope is None and item.table is None for item in headers)),
+            ("RescaleIntercept", any(item.intercept is None and item.table is None for item in headers)),
         )
         if absent
     ]

@@ -13,12 +13,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from napari_colipri.ct.geometry import geometry_facts, geometry_reasons, is_singular, lps_to_ras, measure
-from napari_colipri.ct.passport import Passport, reason
+from napari_colipri.ct.geometry import is_singular, lps_to_ras
+from napari_colipri.ct.readers.assemble import assemble
 from napari_colipri.ct.readers.itk_header import Declared, is_itk, read_declared
 from napari_colipri.ct.readers.stream import Stream, check_end, check_size, open_bytes, skip
 from napari_colipri.ct.readers.values import Voxels, convert_voxels, read_voxels
-from napari_colipri.ct.volume import Affine, CTVolume, Source
+from napari_colipri.ct.volume import Affine, CTVolume
 from napari_colipri.errors import StudyRefused
 from napari_colipri.progress import CancelToken, Progress, report_nothing
 
@@ -34,24 +34,21 @@ def read_itk(path: str | Path, progress: Progress = report_nothing, cancel: Canc
     Parameters
     ----------
     path
-        File; its name does not matter, its bytes do.
+        The file, or the header of a detached one.
     progress, cancel
-        Told and asked every four million voxels.
+        As there.
 
     Returns
     -------
     CTVolume
-        ``hu`` [i, j, k] as stored (Fortran order), not writeable; ``passport`` with the reasons of format and geometry.
+        As there.
 
     Raises
     ------
     StudyRefused
-        ``empty``, ``not_an_image``, ``truncated``, ``unreadable``, ``too_large``, ``singular_affine``, ``colour``,
-        ``not_ct``, ``not_a_volume``, ``archive_unsafe``.
-    OutOfResources
-        Where the voxels do not fit into memory.
-    Cancelled
-        When asked to stop.
+        As there, and ``archive_unsafe``.
+    OutOfResources, Cancelled
+        As there.
     """
     path = Path(path)
     declared = read_declared(path)
@@ -60,31 +57,16 @@ def read_itk(path: str | Path, progress: Progress = report_nothing, cancel: Canc
         voxels = _voxels_by_simpleitk(declared, path)
     else:
         voxels = _voxels(declared, path, progress, cancel)
-    return _volume(declared, affine, voxels, path)
-
-
-def _volume(declared: Declared, affine: Affine, voxels: Voxels, path: Path) -> CTVolume:
-    hu = voxels.hu.reshape(declared.shape, order="F")
-    hu.setflags(write=False)
-    geometry = measure(declared.shape, affine, orientation_known=declared.orientation_known)
-    reasons = geometry_reasons(geometry)
-    if declared.volumes > 1:
-        message = (
-            f"The file holds {declared.volumes} volumes; the first is shown. Save one volume per file to analyse it."
-        )
-        reasons.append(reason("four_d", message, declared.volumes))
-    if voxels.not_finite:
-        message = f"{voxels.not_finite} voxels hold no number (NaN or infinite); they are treated as air."
-        reasons.append(reason("nan_voxels", message, voxels.not_finite))
-    study = {
-        "kind": declared.kind,
-        "stored_dtype": declared.dtype.newbyteorder("=").name,
-        "dtype": hu.dtype.name,
-        "volumes": declared.volumes,
-        "padding_voxels": voxels.padding,
-    }
-    passport = Passport(tuple(reasons), geometry_facts(geometry), study)
-    return CTVolume(hu, affine, geometry, Source(declared.kind, str(path)), passport)
+    return assemble(
+        voxels,
+        declared.shape,
+        affine,
+        kind=declared.kind,
+        path=path,
+        stored=declared.dtype,
+        volumes=declared.volumes,
+        orientation_known=declared.orientation_known,
+    )
 
 
 # --- geometry --------------------------------------------------------------------------------------------------------

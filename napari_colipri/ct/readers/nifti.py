@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_colipri.ct.geometry import apply, geometry_facts, geometry_reasons, is_singular, measure, spacing_mm
-from napari_colipri.ct.passport import Passport, Reason, reason
+from napari_colipri.ct.geometry import apply, is_singular, spacing_mm
+from napari_colipri.ct.passport import Reason, reason
+from napari_colipri.ct.readers.assemble import assemble
 from napari_colipri.ct.readers.stream import (
     GZIP_MAGIC,
     Stream,
@@ -23,8 +24,8 @@ from napari_colipri.ct.readers.stream import (
     read_exact,
     skip,
 )
-from napari_colipri.ct.readers.values import Voxels, check_declared, read_voxels
-from napari_colipri.ct.volume import Affine, CTVolume, Source
+from napari_colipri.ct.readers.values import check_declared, read_voxels
+from napari_colipri.ct.volume import Affine, CTVolume
 from napari_colipri.errors import StudyRefused
 from napari_colipri.progress import CancelToken, Progress, report_nothing
 
@@ -124,28 +125,18 @@ def read_nifti(path: str | Path, progress: Progress = report_nothing, cancel: Ca
         )
         if header.volumes == 1 and compressed:
             check_end(stream, path)
-    return _volume(header, voxels, path)
-
-
-def _volume(header: _Header, voxels: Voxels, path: Path) -> CTVolume:
-    hu = voxels.hu.reshape(header.shape, order="F")
-    hu.setflags(write=False)
-    geometry = measure(header.shape, header.affine, orientation_known=header.known)
-    reasons = [*header.reasons, *geometry_reasons(geometry)]
-    if voxels.not_finite:
-        message = f"{voxels.not_finite} voxels hold no number (NaN or infinite); they are treated as air."
-        reasons.append(reason("nan_voxels", message, voxels.not_finite))
-    study = {
-        "kind": "nifti",
-        "stored_dtype": header.dtype.newbyteorder("=").name,
-        "dtype": hu.dtype.name,
-        "rescale": [header.slope, header.intercept],
-        "form": header.form,
-        "volumes": header.volumes,
-        "padding_voxels": voxels.padding,
-    }
-    passport = Passport(tuple(reasons), geometry_facts(geometry), study)
-    return CTVolume(hu, header.affine, geometry, Source("nifti", str(path)), passport)
+    return assemble(
+        voxels,
+        header.shape,
+        header.affine,
+        kind="nifti",
+        path=path,
+        stored=header.dtype,
+        volumes=header.volumes,
+        orientation_known=header.known,
+        reasons=header.reasons,
+        facts={"rescale": [header.slope, header.intercept], "form": header.form},
+    )
 
 
 # --- header ----------------------------------------------------------------------------------------------------------
@@ -191,9 +182,6 @@ def _parse(head: bytes, kind: str, order: str, path: Path) -> _Header:
     slope, intercept = _rescale(header, path)
     with np.errstate(all="ignore"):  # damaged forms overflow; what comes of it is checked
         affine, known, form, reasons = _place(header, shape, path)
-    if volumes > 1:
-        message = f"The file holds {volumes} volumes; the first is shown. Save one volume per file to analyse it."
-        reasons.append(reason("four_d", message, volumes))
     offset = float(header["vox_offset"])
     if not 0 <= offset <= _MAX_OFFSET:
         raise StudyRefused(f"The header is damaged: voxels start at byte {offset:g}.", code="unreadable", path=path)
