@@ -12,6 +12,7 @@ from pathlib import Path
 
 from napari_colipri.atomic import write_json, write_text
 from napari_colipri.errors import OutOfResources
+from napari_colipri.export.file_set import replaced_set
 from napari_colipri.export.masks import write_labels_nifti
 from napari_colipri.export.result import AnalysisResult
 from napari_colipri.progress import CancelToken, Progress, report_nothing
@@ -19,7 +20,8 @@ from napari_colipri.report.markdown import to_markdown
 
 __all__ = ["ANALYSIS_FILES", "write_analysis"]
 
-#: What an analysis is made of; the mask is there only if the bundle can segment.
+#: What an analysis is made of; the mask is there only if the bundle can segment. The last one is taken away first and
+#: written last: while it is missing, the others may be of two analyses.
 ANALYSIS_FILES = (
     "passport.json",
     "findings.json",
@@ -69,23 +71,27 @@ def write_analysis(
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", str(target))
-    fresh = not target.exists()
-    # A new folder is staged beside its place and renamed as one; an existing one may be a mount point or the current
-    # folder, so its files are staged inside it and renamed one by one, with a way back.
-    stage = (target.parent if fresh else target) / f".{secrets.token_hex(8)}.part"
-    with _disk_full_is_typed():
-        try:
-            stage.mkdir(parents=True)
-            _write_all(stage, result, progress, cancel)
-            if cancel is not None:
-                cancel.check()
-            if fresh:
-                os.rename(stage, target)
-            else:
-                _swap(stage, target)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
+    with _disk_full_is_typed(), _whole(target) as stage:
+        _write_all(stage, result, progress, cancel)
+        if cancel is not None:
+            cancel.check()
     return tuple(target / name for name in ANALYSIS_FILES if (target / name).exists())
+
+
+@contextlib.contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """Yield where to write: a new folder is staged beside its place and renamed as one."""
+    if target.exists():
+        with replaced_set(target, ANALYSIS_FILES) as stage:
+            yield stage
+        return
+    stage = target.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+        os.rename(stage, target)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -109,26 +115,3 @@ def _write_all(stage: Path, result: AnalysisResult, progress: Progress, cancel: 
     write_json(stage / "report.json", result.draft.to_json())
     write_text(stage / "report.md", to_markdown(result.draft))
     write_json(stage / "run.json", result.record.to_json())
-
-
-def _swap(stage: Path, target: Path) -> None:
-    """Move the old set into the stage and the new one into its place; on any failure put the old set back."""
-    old = stage / "old"
-    old.mkdir()
-    moved: list[str] = []
-    placed: list[str] = []
-    try:
-        for name in ANALYSIS_FILES:
-            if (target / name).exists():
-                os.replace(target / name, old / name)
-                moved.append(name)
-        for name in ANALYSIS_FILES:
-            if (stage / name).exists():
-                os.replace(stage / name, target / name)
-                placed.append(name)
-    except BaseException:  # an interrupt must not leave a mixture either
-        for name in placed:
-            (target / name).unlink(missing_ok=True)
-        for name in moved:
-            os.replace(old / name, target / name)
-        raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from napari_colipri.errors import Cancelled, OutOfResources
-from napari_colipri.export import analysis
+from napari_colipri.export import file_set
 from napari_colipri.export.analysis import ANALYSIS_FILES, write_analysis
 from napari_colipri.export.result import AnalysisResult, path_hash
 from napari_colipri.progress import CancelToken
@@ -75,30 +75,21 @@ def test_a_full_disk_leaves_the_folder_as_it_was(
     assert [path.name for path in tmp_path.iterdir()] == (["out"] if existing else [])
 
 
-@pytest.mark.parametrize("failing", [0, 3, 9, 15])
-def test_a_failure_while_swapping_puts_the_old_set_back(
-    result: AnalysisResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+def test_an_analysis_that_was_cut_short_is_finished_before_the_next_is_written(
+    result: AnalysisResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     write_analysis(out, replace(result, record=replace(result.record, device="old")))
-    before = content(out)
-    swap, replace_file = analysis._swap, os.replace
-
-    def swap_with_failure(stage: Path, target: Path) -> None:
-        calls = iter(range(100))
-
-        def interrupted(source: str, place: str) -> None:
-            if next(calls) == failing:
-                raise KeyboardInterrupt
-            replace_file(source, place)
-
-        monkeypatch.setattr("os.replace", interrupted)
-        swap(stage, target)
-
-    monkeypatch.setattr(analysis, "_swap", swap_with_failure)
-    with pytest.raises(KeyboardInterrupt):
-        write_analysis(out, result)
-    assert content(out) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(file_set, "_swap", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            write_analysis(out, replace(result, record=replace(result.record, device="new")))
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        write_analysis(out, result, cancel=token)
+    assert json.loads((out / "run.json").read_text("utf-8"))["device"] == "new"
+    assert {path.name for path in out.iterdir()} == set(ANALYSIS_FILES)
 
 
 def test_cancelling_leaves_nothing(result: AnalysisResult, tmp_path: Path) -> None:
