@@ -1,0 +1,1 @@
+"""One module per data set, all of one shape: ``convert(folder, …) -> Converted``. Nothing is copied or resampled."""
