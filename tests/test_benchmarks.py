@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import _common
+from benchmarks import _common, report_labels
 
 
 @pytest.fixture
@@ -50,3 +51,17 @@ def test_runs_take_turns() -> None:
     medians = _common.alternate(2, ours=lambda: order.append("ours"), public=lambda: order.append("public"))
     assert order == ["ours", "public"] * 3
     assert sorted(medians) == ["ours", "public"]
+
+
+def test_reports_are_split_once_and_equal_texts_stay_together() -> None:
+    texts = [f"report {number % 60}" for number in range(80)]
+    tune, score = report_labels.split(texts, tune=50)
+    assert (len(tune), len(score)) == (50, 30)
+    assert not {texts[index] for index in tune} & {texts[index] for index in score}
+    assert report_labels.split(texts, tune=50) == (tune, score)
+
+
+def test_f1_of_each_finding() -> None:
+    predicted = np.array([[True, False], [True, False], [False, False]])
+    truth = np.array([[True, False], [False, False], [True, False]])
+    assert report_labels.f1(predicted, truth).tolist() == [0.5, 0.0]

@@ -3,19 +3,63 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-__all__ = ["Section", "impression_or_start", "split_sections", "split_sentences"]
+__all__ = [
+    "Section",
+    "SectionKind",
+    "impression_or_start",
+    "section_kind",
+    "sentence_spans",
+    "split_sections",
+    "split_sentences",
+]
 
-# A heading stands alone at the start of a line and ends with a colon, or is a Markdown heading.
-_HEADING = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+(?P<mark>[^\n]+)$|(?P<word>[A-Z][A-Za-z /&-]{2,40}):)", re.M)
+SectionKind: TypeAlias = Literal["findings", "impression", "technique", "history", "comparison", "other"]
+
+# A heading stands alone at the start of a line and ends with a colon, or is a Markdown heading. The usual names of
+# whole sections are headings after a full stop too: reports are often stored as one line.
+_USUAL = (
+    r"findings?|impressions?|conclusions?|opinion|technique|procedure|protocol|clinical (?:history|information|data|"
+    r"indication)|history|indications?|reason for (?:exam(?:ination)?|study)|comparisons?|summary|results?"
+)
+_HEADING = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]+(?P<mark>[^\n]+)$|(?P<word>[A-Z][A-Za-z /&-]{2,40}):)"
+    rf"|(?:(?<=[.!?]\s)|(?<=[.!?]))(?P<inline>(?i:{_USUAL})):",
+    re.M,
+)
+_KINDS: tuple[tuple[SectionKind, re.Pattern[str]], ...] = (
+    (
+        "history",
+        re.compile(
+            r"(?:clinical |patient |medical )?(?:histor(?:y|ies)|indications?|information|data|question)|"
+            r"reason for (?:the )?(?:exam(?:ination)?|study|scan)|complaints?",
+            re.I,
+        ),
+    ),
+    (
+        "technique",
+        re.compile(r"(?:scan(?:ning)? |imaging |ct )?(?:techniques?|procedures?|protocols?)|contrast|dose", re.I),
+    ),
+    ("comparison", re.compile(r"comparisons?|(?:prior|previous) (?:stud(?:y|ies)|exam(?:ination)?s?|scans?)", re.I)),
+    ("impression", re.compile(r"impressions?|conclusions?|opinion|summary|results?", re.I)),
+    ("findings", re.compile(r"(?:\w+ )?(?:findings?|observations?)", re.I)),
+)
 
 # A full stop after these does not end a sentence.
 _ABBREVIATIONS = frozenset(
     {"dr", "e.g", "i.e", "vs", "approx", "ca", "cf", "fig", "no", "st", "max", "min", "resp", "incl", "seg", "im"}
 )
-_END = re.compile(r"[.!?]+(?=[\s\"')\]]|$)")
+# Full stops, and marks of a list inside a line: a bullet, or a quotation mark that quotes nothing because a space
+# follows it.
+_END = re.compile(r"[.!?]+(?=[\s\"'”)\]•]|$)|(?<=\s)[\"“”](?=\s+[A-Z])|•")
+_GLUED = re.compile(r"[.?!](?=[A-Z][a-z])")
 _BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)])[ \t]+")
+_NUMBER = re.compile(r"\d{1,2}[.)]\s+(?=\D)")
+_LINE = re.compile(r"[^\n]*\n?")
+_MARKS = ' \t\r\n"“”•'
 
 
 @dataclass(frozen=True)
@@ -28,10 +72,23 @@ class Section:
         Heading as written, or ``""`` for text before the first one.
     text
         What stands below it, stripped.
+    start
+        Where ``text`` begins in the report, characters.
     """
 
     name: str
     text: str
+    start: int = 0
+
+    @property
+    def kind(self) -> SectionKind:
+        """What the heading announces; ``"other"`` for organs and for text without a heading."""
+        return section_kind(self.name)
+
+
+def section_kind(name: str) -> SectionKind:
+    """Return what a heading announces: findings, impression, technique, history, comparison or something else."""
+    return next((kind for kind, pattern in _KINDS if pattern.fullmatch(name.strip())), "other")
 
 
 def split_sections(text: str) -> tuple[Section, ...]:
@@ -40,25 +97,28 @@ def split_sections(text: str) -> tuple[Section, ...]:
     Parameters
     ----------
     text
-        A whole report.
+        A whole report, in lines or as one line.
 
     Returns
     -------
     tuple of Section
-        In the order of the text; empty text before the first heading is left out.
+        In the order of the text; empty text before the first heading is left out. A text without headings is one
+        section without a name.
     """
     sections: list[Section] = []
     name, start = "", 0
     for match in _HEADING.finditer(text):
-        body = text[start : match.start()].strip()
-        if name or body:
-            sections.append(Section(name, body))
-        name = (match["mark"] or match["word"]).strip(" :#")
+        _add(sections, name, text, start, match.start())
+        name = (match["mark"] or match["word"] or match["inline"]).strip(" :#")
         start = match.end()
-    body = text[start:].strip()
-    if name or body:
-        sections.append(Section(name, body))
+    _add(sections, name, text, start, len(text))
     return tuple(sections)
+
+
+def _add(sections: list[Section], name: str, text: str, start: int, stop: int) -> None:
+    body = text[start:stop]
+    if name or body.strip():
+        sections.append(Section(name, body.strip(), start + len(body) - len(body.lstrip())))
 
 
 def split_sentences(text: str) -> tuple[str, ...]:
@@ -75,37 +135,67 @@ def split_sentences(text: str) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Stripped sentences, never empty ones.
+        Sentences with single spaces, never empty ones.
     """
-    sentences: list[str] = []
-    for block in _blocks(text):
+    return tuple(" ".join(text[start:stop].split()) for start, stop in sentence_spans(text))
+
+
+def sentence_spans(text: str) -> tuple[tuple[int, int], ...]:
+    """Return where the sentences of :func:`split_sentences` stand, as (start, stop) in characters of ``text``."""
+    spans: list[tuple[int, int]] = []
+    for first, last in _blocks(text):
+        block = text[first:last]
         start = 0
-        for match in _END.finditer(block):
-            if _ends_sentence(block[start : match.start()], match.group(), block[match.end() :]):
-                sentences.append(block[start : match.end()].strip())
-                start = match.end()
-        rest = block[start:].strip()
-        if rest:
-            sentences.append(rest)
-    return tuple(sentences)
+        for stop in _stops(block):
+            _add_span(spans, text, first + start, first + stop)
+            start = stop
+        _add_span(spans, text, first + start, last)
+    return tuple(spans)
 
 
-def _blocks(text: str) -> list[str]:
-    """Join lines of running text; begin anew at blank lines and list items."""
-    blocks: list[list[str]] = [[]]
-    for line in text.splitlines():
-        bullet = _BULLET.match(line)
-        if bullet or not line.strip():
-            blocks.append([])
-        blocks[-1].append(line[bullet.end() if bullet else 0 :].strip())
-    joined = (" ".join(part for part in block if part) for block in blocks)
-    return [block for block in joined if block]
+def _add_span(spans: list[tuple[int, int]], text: str, start: int, stop: int) -> None:
+    """Add a span without the white space and list marks around it; a quotation of several words keeps its marks."""
+    while start < stop and text[start] in _MARKS:
+        start += 1
+    number = _NUMBER.match(text, start, stop)
+    start = number.end() if number else start
+    while stop > start and text[stop - 1] in _MARKS:
+        stop -= 1
+    if stop < len(text) and text[stop] in '"”' and any(mark in text[start:stop] for mark in '"“'):
+        stop += 1
+    if stop > start:
+        spans.append((start, stop))
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Yield runs of lines that belong together; a blank line or a list item begins anew."""
+    start = stop = 0
+    for match in _LINE.finditer(text):
+        bullet = _BULLET.match(match.group())
+        if bullet or not match.group().strip():
+            yield start, stop
+            start = match.start() + (bullet.end() if bullet else 0)
+        stop = match.end()
+    yield start, stop
+
+
+def _stops(block: str) -> Iterator[int]:
+    """Yield where sentences of a block end."""
+    start = 0
+    ends = sorted({*(m.span() for m in _END.finditer(block)), *(m.span() for m in _GLUED.finditer(block))})
+    for first, last in ends:
+        mark = block[first:last]
+        if mark in '"“”•' or _ends_sentence(block[start:first], mark, block[last : last + 20]):
+            start = first if mark in '"“”•' else last
+            yield start
 
 
 def _ends_sentence(before: str, stop: str, after: str) -> bool:
     if stop != "." or not after.strip():
         return True
     word = before.rsplit(maxsplit=1)[-1].lower().lstrip("(\"'") if before.split() else ""
+    if word.isdigit() and word == before.strip():  # "1. Nodule": the number of a list item
+        return False
     if word in _ABBREVIATIONS:
         # "There is no." never occurs, while "no. 3" does: a digit after "no" continues the sentence.
         return word == "no" and not after.strip()[:1].isdigit()

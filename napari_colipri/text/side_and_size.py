@@ -18,14 +18,29 @@ _BETWEEN = re.compile(r"\s*[x×]\s*", re.I)
 
 # Words that claim a change over time. "Hemodynamically stable" speaks of a patient, not of a finding.
 _COMPARISON = re.compile(
-    r"\b(?:(?<!hemodynamically )(?<!haemodynamically )stable|unchanged|no (?:significant |interval )?change|interval|"
-    r"increas(?:ed|ing)|decreas(?:ed|ing)|enlarging|progress(?:ed|ion|ing)|regress(?:ed|ion|ing)|"
-    r"improv(?:ed|ing|ement)|worsen(?:ed|ing)|resolv(?:ed|ing)|newly|new|previous(?:ly)?|prior|"
-    r"compar(?:ed|ison) (?:with|to)|again (?:seen|noted|demonstrated)|since the (?:last|previous|prior))\b",
+    r"\b(?:(?<!hemodynamically )(?<!haemodynamically )stable|unchanged|no (?:\w+ )?(?:change|difference)|"
+    r"interval|interim|increas(?:ed|ing)|decreas(?:ed|ing)|enlarging|progress(?:ed|ion|ing)|regress(?:ed|ion|ing)|"
+    r"improv(?:ed|ing|ement)|worsen(?:ed|ing)|resolv(?:ed|ing)|resolution of|newly|new|previous(?:ly)?|"
+    r"prior|persist(?:s|ed|ent|ing)|"
+    r"compar(?:ed|ing|ison|atively)(?: (?:with|to|was made))?|"
+    r"again (?:seen|noted|demonstrated|observed)|re-?demonstrated|"
+    r"no longer|than before|since the (?:last|previous|prior)|still (?:seen|present|visible|noted)|"
+    r"(?:old|earlier|last|former|outside) (?:ct|mri?|scan|study|studies|exam(?:ination)?s?|films?|images?|imaging)|"
+    r"(?:ct|mri?|scan|study|exam(?:ination)?) (?:\w+ )?dated|(?:has|have) (?:grown|shrunk|enlarged|appeared|developed|"
+    r"emerged|disappeared|cleared|formed)|just (?:appeared|emerged))\b",
     re.I,
 )
-# These describe a density on one scan.
-_DENSITY = re.compile(r"\b(?:in|de)creased (?:attenuation|density|lucency|opacity)\b", re.I)
+# These describe a density or a size on one scan, measured against the normal.
+_QUANTITY = (
+    r"(?:attenuation|densit(?:y|ies)|lucency|opacity|aeration|heart size|cardio-?thoracic (?:ratio|index)|"
+    r"(?:wall |septal )?thickness|calib(?:er|re)|diameters?|kyphosis|trabeculation|vascularity)"
+)
+_AGAINST_NORMAL = re.compile(
+    rf"\b(?:in|de)creas(?:ed|ing) (?:\w+ )?{_QUANTITY}\b|"
+    rf"\b{_QUANTITY} (?:is|are|was|were|has|have)? ?(?:in|de)creased\b"
+    r"|\b(?:in|de)creased in favou?r of\b",
+    re.I,
+)
 
 
 def sides_in(text: str) -> frozenset[Side]:
@@ -66,7 +81,7 @@ def sizes_mm(text: str) -> tuple[float, ...]:
 def comparison_words(text: str) -> tuple[str, ...]:
     """Return the words of ``text`` that compare with an earlier scan, in lower case.
 
-    A single scan supports none of them. "Increased attenuation" and "decreased attenuation" describe a density and are
-    not meant.
+    A single scan supports none of them. "Increased attenuation" or "heart size is increased" measure against the normal
+    and are not meant.
     """
-    return tuple(match.group().lower() for match in _COMPARISON.finditer(_DENSITY.sub("", text)))
+    return tuple(match.group().lower() for match in _COMPARISON.finditer(_AGAINST_NORMAL.sub("", text)))

@@ -35,14 +35,38 @@ def test_sizes_in_mm() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Stable nodule.", "The effusion has increased.", "A new opacity.", "Unchanged since the prior scan."]
+    "text",
+    [
+        "Stable nodule.",
+        "The effusion has increased.",
+        "A new opacity.",
+        "Unchanged since the prior scan.",
+        "No significant difference in the nodule.",
+        "The nodule was not seen on the old CT.",
+        "Evaluated together with the CT dated last May.",
+        "The consolidation is no longer visible.",
+        "A nodule is still seen.",
+        "The effusion has appeared in the meantime.",
+        "Larger than before.",
+        "Persistent opacity.",
+    ],
 )
 def test_claims_of_change_are_found(text: str) -> None:
     assert comparison_words(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["Areas of decreased attenuation.", "Hemodynamically stable.", "There is a lung nodule.", "renewed"]
+    "text",
+    [
+        "Areas of decreased attenuation.",
+        "Heart size is increased.",
+        "Increased septal thickness.",
+        "The cardiothoracic ratio is increased.",
+        "Hemodynamically stable.",
+        "There is a lung nodule.",
+        "An old rib fracture.",
+        "renewed",
+    ],
 )
 def test_descriptions_are_not_claims_of_change(text: str) -> None:
     assert comparison_words(text) == ()

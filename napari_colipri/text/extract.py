@@ -1,0 +1,181 @@
+"""The 18 findings in a report: which are said to be there, where, how large, and which are denied.
+
+Rules only: words of :mod:`~napari_colipri.text.lexicon`, governed by :mod:`~napari_colipri.text.scope`. They read
+English reports, with or without headings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from napari_colipri.text.findings import FINDING_NAMES
+from napari_colipri.text.lexicon import ANY_FINDING, TERMS, Term, body_region
+from napari_colipri.text.places import Severity, count_in, places_in, severity_in
+from napari_colipri.text.scope import Polarity, clauses, polarity, without_parentheses
+from napari_colipri.text.sentences import SectionKind, sentence_spans, split_sections
+from napari_colipri.text.side_and_size import Side, comparison_words, sides_in, sizes_mm
+
+__all__ = ["Mention", "extract", "report_labels", "sentence_mentions"]
+
+#: Sections that say why and how a scan was made, not what it shows.
+_NOT_COUNTED: frozenset[SectionKind] = frozenset({"history", "technique", "comparison"})
+#: Characters of the longest sentence that is read in one piece.
+_LONGEST = 1500
+#: Regions in which "nodule", "opacity" and the like mean something else.
+_ELSEWHERE = frozenset({"thyroid", "elsewhere"})
+
+
+@dataclass(frozen=True)
+class Mention:
+    """One finding in one sentence.
+
+    Attributes
+    ----------
+    finding
+        Canonical name.
+    polarity
+        ``present``, ``absent`` or ``uncertain``.
+    sentence, span
+        The sentence, and where it stands in the report (characters).
+    words
+        The words that name the finding, as written.
+    sides
+        Sides that the clause names.
+    places
+        Lobes and places that the clause names, such as ``"right upper lobe"``.
+    size_mm
+        Largest size in the clause, mm; None where none is given, and for what is absent.
+    count, several
+        How many, where said; whether more than one.
+    severity
+        ``mild``, ``moderate``, ``severe`` or None.
+    section
+        Heading that the sentence stands below, or ``""``.
+    compares
+        Words of the sentence that compare with an earlier scan.
+    counted
+        Whether the words are strong enough for the label of a report.
+    """
+
+    finding: str
+    polarity: Polarity
+    sentence: str
+    span: tuple[int, int]
+    words: str
+    sides: frozenset[Side] = frozenset()
+    places: tuple[str, ...] = ()
+    size_mm: float | None = None
+    count: int | None = None
+    several: bool = False
+    severity: Severity | None = None
+    section: str = ""
+    compares: tuple[str, ...] = ()
+    counted: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        return {**vars(self), "sides": sorted(self.sides), "places": list(self.places), "compares": list(self.compares)}
+
+
+def extract(report: str) -> tuple[Mention, ...]:
+    """Return every mention of one of the 18 findings in ``report``, in reading order.
+
+    Sections on history, technique and comparison are passed over. A finding that several words of one clause name
+    counts once there.
+
+    Parameters
+    ----------
+    report
+        English text, with or without headings.
+    """
+    found: list[Mention] = []
+    for section in split_sections(report):
+        if section.kind in _NOT_COUNTED:
+            continue
+        region = body_region(section.name.lower())
+        for start, stop in _readable(section.text):
+            sentence = " ".join(section.text[start:stop].split())
+            span = (section.start + start, section.start + stop)
+            lowered = sentence.lower()
+            region = body_region(lowered) or region
+            if ANY_FINDING.search(lowered):
+                found += _mentions(sentence, lowered, region, section.name, span)
+    return tuple(found)
+
+
+def _readable(text: str) -> Iterator[tuple[int, int]]:
+    """Spans of sentences; text without full stops is cut at spaces, so that reading time grows with length only."""
+    for start, stop in sentence_spans(text):
+        while stop - start > _LONGEST:
+            cut = text.rfind(" ", start, start + _LONGEST)
+            cut = cut if cut > start else start + _LONGEST
+            yield start, cut
+            start = cut
+        yield start, stop
+
+
+def sentence_mentions(sentence: str) -> tuple[Mention, ...]:
+    """Return the mentions in one sentence, read without its surroundings."""
+    text = " ".join(sentence.split())
+    lowered = text.lower()
+    return tuple(_mentions(text, lowered, body_region(lowered), "", (0, len(sentence))))
+
+
+def _mentions(sentence: str, lowered: str, region: str, section: str, span: tuple[int, int]) -> Iterator[Mention]:
+    compares = comparison_words(sentence)
+    plain = without_parentheses(lowered)
+    for first, last in clauses(plain):
+        clause = plain[first:last]
+        full = lowered[first:last]
+        local = body_region(clause) or region
+        done: set[tuple[str, Polarity]] = set()
+        for term, start, stop in _named(clause, local):
+            verdict = polarity(clause, start, stop)
+            if verdict == "present" and term.weak:
+                verdict = "uncertain"
+            if verdict is None or (term.finding, verdict) in done:
+                continue
+            done.add((term.finding, verdict))
+            sizes = () if verdict == "absent" else sizes_mm(full)
+            count, several = count_in(clause[:start], clause[start:stop])
+            yield Mention(
+                finding=term.finding,
+                polarity=verdict,
+                sentence=sentence,
+                span=span,
+                words=sentence[first + start : first + stop],
+                sides=sides_in(full),
+                places=places_in(clause),
+                size_mm=max(sizes) if sizes else None,
+                count=count,
+                several=several,
+                severity=severity_in(clause),
+                section=section,
+                compares=compares,
+                counted=term.counted,
+            )
+
+
+def _named(clause: str, region: str) -> Iterator[tuple[Term, int, int]]:
+    """Yield the findings that a clause names and where; weak words only for what no strong ones name."""
+    strong: set[str] = set()
+    for term in TERMS:
+        if (term.weak and term.finding in strong) or (term.lung and region in _ELSEWHERE):
+            continue
+        found = tuple(term.pattern.finditer(clause))
+        if not found or (term.unless is not None and term.unless.search(clause)):
+            continue
+        strong.add(term.finding)
+        for match in found:
+            yield term, match.start(), match.end()
+
+
+def report_labels(mentions: tuple[Mention, ...]) -> dict[str, int]:
+    """Return 1 for each finding that some mention says is there, else 0, in canonical order.
+
+    An uncertain mention counts as present: reports that raise a finding label it.
+    """
+    there = {mention.finding for mention in mentions if mention.polarity != "absent" and mention.counted}
+    return {name: int(name in there) for name in FINDING_NAMES}

@@ -1,0 +1,250 @@
+"""The opposite of a sentence: what is there becomes absent, what is absent becomes present.
+
+Used for the opposite-sentence loss and for prompts, so a negation in training and a prompt in use follow one rule. The
+finding's own words stay; sizes, numbers and degrees go, because nothing of 12 mm can be absent. What the rules write
+is read back by the extractor: where it does not say the opposite, a plain sentence with the finding's words is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from itertools import pairwise
+
+from napari_colipri.text.extract import Mention, sentence_mentions
+from napari_colipri.text.findings import finding_term
+from napari_colipri.text.scope import clauses, is_denied, without_parentheses
+
+__all__ = ["negate"]
+
+_BE = r"(?:is|are|was|were|has been|have been|can be|could be|may be|might be)"
+_HINTS = r"(?:suspicious|suggestive|compatible|consistent)\b"
+_SHOWS = r"(?:shows?|showed|demonstrates?|demonstrated|reveals?|revealed|contains?|has|have|had|includes?|included)"
+_SIZE = r"\d+(?:[.,]\d+)?(?:\s*[x×]\s*\d+(?:[.,]\d+)?){0,2}\s*-?(?:mm|cm)\b"
+_SIZES = re.compile(
+    rf",?\s*(?:\((?:[^()]*?){_SIZE}[^()]*\)|(?:the (?:largest|biggest)(?: of which)?(?: one)?(?: is)? )?"
+    r"(?:measur\w+|with an? (?:\w+ )?(?:diameter|size|thickness|depth)(?: of)?|of|up to|reaching|about|approximately)"
+    rf"(?: (?:up to|about|approximately|as much as|at most))*\s*{_SIZE}"
+    rf"(?: in (?:size|diameter|thickness|depth|width))?|"
+    rf"{_SIZE}(?: in (?:size|diameter|thickness)| (?:diameter|thick))?)(?! apart)",
+    re.I,
+)
+_DEGREE = (
+    r"(?:an?|some|several|multiple|numerous|a few|few|many|one|two|three|four|five|\d{1,2}|single|solitary|mild(?:ly)?|"
+    r"small|minimal|moderate|severe|slight|trace|marked|massive|large|extensive|tiny|subtle|minor|possible|probable|"
+    r"likely|suspected|questionable|millimetric|prominent|new|at least|another)"
+)
+_DEGREES = re.compile(rf"(?:{_DEGREE}(?: to {_DEGREE})?,?\s+)+", re.I)
+_DOUBT = re.compile(
+    r"\s*\(?\?\)?|\b(?:possibly|probably|likely|suspected|possible|probable|questionable)\s+(?=\w)", re.I
+)
+# What is said about change and doubt goes before the rest is denied.
+_PLAINER = (
+    (re.compile(r"\bcan ?not be (?:completely )?(?:excluded|ruled out)", re.I), "is present"),
+    (re.compile(r"\b(?:no|without) (?:\w+ ){0,2}(?:change|difference|increase|decrease|progression) in ", re.I), ""),
+    (re.compile(r",? (?:which|that) [^,]*\b(?:previous|prior|earlier|last)\b[^,]*,", re.I), ""),
+    (re.compile(r"\b(?:may|might|could) (?:also )?(represent|reflect|indicate|suggest)\b", re.I), r"does not \1"),
+    (re.compile(rf"\b(is|are|was|were) (?=(?:\w+ )?{_HINTS})", re.I), r"\1 not "),
+)
+_NEGATED = re.compile(rf"\bdoes not (?:represent|reflect|indicate|suggest)\b|\bnot (?:\w+ )?{_HINTS}", re.I)
+_JOINT = re.compile(r",? and (?!(?:lower|middle|upper|left|right|posterior|lateral)\b)", re.I)
+_VERB = re.compile(rf"\b(?:{_BE}|there|{_SHOWS})\b", re.I)
+_THERE = re.compile(r"\b(there (?:is|are|was|were|has been|have been))\s+", re.I)
+_COPULA = re.compile(rf"\b{_BE}\b", re.I)
+_DEFINITE = re.compile(r"\s*(?:the|both|this|these|its|his|her|in|at|on|within|throughout)\b", re.I)
+#: Nouns that take an article when they stand alone.
+_COUNTED = re.compile(
+    r"(?:nodule|effusion|hernia|opacity|catheter|pacemaker|stent|tube|node|lesion|prosthesis|device|pattern)\Z", re.I
+)
+_PAST = {"show": "showed", "demonstrate": "demonstrated", "reveal": "revealed", "contain": "contained", "have": "had"}
+_THIRD = {"have": "has"}
+
+
+def negate(sentence: str) -> str:
+    """Return the opposite of ``sentence``.
+
+    Parameters
+    ----------
+    sentence
+        One sentence, or a phrase without a verb. Statements joined by "but", "however" or a semicolon are negated one
+        by one; those that name none of the 18 findings are kept where others do.
+
+    Returns
+    -------
+    str
+        A sentence with the same final mark. Sizes are dropped from what becomes absent.
+
+    Raises
+    ------
+    ValueError
+        If there is no word.
+    """
+    text = " ".join(sentence.split())
+    if not any(letter.isalnum() for letter in text):
+        raise ValueError("A sentence to negate needs at least one word.")
+    body = text.rstrip(" .!?")
+    mark = text[len(body) :].replace("?", ".").strip() or ""
+    parts = _parts(body)
+    speaking = [bool(sentence_mentions(body[start:stop])) for start, stop in parts]
+    out, last = "", 0
+    for (start, stop), speaks in zip(parts, speaking, strict=True):
+        piece = body[start:stop]
+        out += body[last:start] + (_opposite(piece) if speaks or not any(speaking) else piece)
+        last = stop
+    return _tidy(out + body[last:]) + (mark[:1] or "")
+
+
+def _parts(body: str) -> list[tuple[int, int]]:
+    """Statements, cut at "and" too where both sides have a verb of their own."""
+    found: list[tuple[int, int]] = []
+    for start, stop in clauses(without_parentheses(body.lower())):
+        for joint in _JOINT.finditer(body, start, stop):
+            if _VERB.search(body, start, joint.start()) and _VERB.search(body, joint.end(), stop):
+                found.append((start, joint.start()))
+                start = joint.end()
+        found += _unmixed(body, start, stop)
+    return found
+
+
+def _unmixed(body: str, start: int, stop: int) -> list[tuple[int, int]]:
+    """Cut a list at its commas where it names both what is there and what is not."""
+    said = {mention.polarity == "absent" for mention in sentence_mentions(body[start:stop])}
+    if len(said) < 2:
+        return [(start, stop)]
+    edges = [start, *(comma.start() for comma in re.finditer(r",(?=\s)", body[start:stop])), stop]
+    edges[1:-1] = [start + edge for edge in edges[1:-1]]
+    return list(pairwise(edges))
+
+
+def _opposite(piece: str) -> str:
+    lead = piece[: len(piece) - len(piece.lstrip(" ,"))]
+    tail = piece[len(piece.rstrip(" ,")) :]
+    core = piece.strip(" ,")
+    mentions = sentence_mentions(core)
+    denied = all(m.polarity == "absent" for m in mentions) if mentions else is_denied(core.lower())
+    written = (_affirm if denied else _deny)(core, mentions)
+    if not _says(written, mentions, absent=not denied):
+        written = _plain(mentions, absent=not denied)
+    capital = core[:1].isupper() and not lead.strip()
+    return lead + (written[:1].upper() if capital else written[:1]) + written[1:] + tail
+
+
+def _says(text: str, mentions: tuple[Mention, ...], *, absent: bool) -> bool:
+    """Whether ``text`` names every finding of ``mentions`` and says what it should about each."""
+    read = {mention.finding: mention.polarity == "absent" for mention in sentence_mentions(text)}
+    return all(read.get(mention.finding) is absent for mention in mentions)
+
+
+def _plain(mentions: tuple[Mention, ...], *, absent: bool) -> str:
+    named = (finding_term(m.finding) if _VERB.search(m.words) else None for m in mentions)
+    words = (" or " if absent else " and ").join(
+        dict.fromkeys(term.noun if term else m.words.lower() for term, m in zip(named, mentions, strict=True))
+    )
+    return f"there is no {words}" if absent else f"there is {_with_article(words)}"
+
+
+def _deny(core: str, mentions: tuple[Mention, ...]) -> str:
+    text = _DOUBT.sub("", _SIZES.sub("", core))
+    for pattern, change in _PLAINER:
+        text = pattern.sub(change, text)
+    text = _tidy(text)
+    if _NEGATED.search(text):
+        return text
+    there = _THERE.search(text)
+    if there:
+        return text[: there.end()] + "no " + _none(text[there.end() :])
+    words = mentions[0].words.lower() if mentions else ""
+    at = max(text.lower().find(words), 0)
+    inside = _COPULA.search(text, at, at + len(words))
+    copula = inside or _COPULA.search(text, at + len(words))
+    shows = re.search(rf"\b{_SHOWS}\s+", text[:at], re.I)
+    if shows:
+        return text[: shows.end()] + "no " + _none(text[shows.end() :])
+    if copula is None and not mentions:
+        copula = _COPULA.search(text)
+    bare = _DEGREES.match(text)
+    if copula and not (bare and not inside):
+        be = copula.group().split()
+        return f"{text[: copula.start()]}{be[0]} not{' ' if be[1:] else ''}{' '.join(be[1:])}{text[copula.end() :]}"
+    if _DEFINITE.match(text) and mentions:
+        before = re.sub(rf"(?:{_DEGREE}\s+)+\Z", "", text[:at], flags=re.I)
+        return f"{before}no {_none(text[at:])}"
+    return "no " + _none(text)
+
+
+def _none(rest: str) -> str:
+    """Return what follows "no": without article, number and degree; "and" becomes "or" up to the verb."""
+    rest = _DEGREES.sub("", rest, count=1) if _DEGREES.match(rest) else rest
+    verb = _COPULA.search(rest)
+    stop = verb.start() if verb else len(rest)
+    head = re.sub(r",? and\b", " or", rest[:stop])
+    head = re.sub(rf"\b(or|with) {_DEGREES.pattern}", r"\1 ", head, flags=re.I)
+    if head[:2].isalpha() and not head[:2].isupper():
+        head = head[:1].lower() + head[1:]
+    return head + rest[stop:]
+
+
+def _with_article(words: str) -> str:
+    first = words.partition(" and ")[0]
+    if not _COUNTED.search(first) or re.match(r"(?:an?|the|evidence|signs?)\b", words, re.I):
+        return words
+    return ("an " if first[:1].lower() in "aeiou" else "a ") + words
+
+
+def _noun(match: re.Match[str]) -> str:
+    """Return the words that "no" stood before, up to the verb, with an article where one noun stands alone."""
+    rest = re.sub(r" or (?=\w)", " and ", match["rest"])
+    cut = re.search(rf"\s(?:{_BE}|in|of|on|at|with|within|seen|noted|identified)\b|[,;]|\Z", rest, re.I)
+    head = rest[: cut.start()] if cut else rest
+    return (match["lead"] or "") + _with_article(head) + rest[len(head) :]
+
+
+def _does_not(match: re.Match[str]) -> str:
+    verb = match["verb"].lower()
+    if match["aux"].lower() == "does":
+        return _THIRD.get(verb, verb + "s")
+    return _PAST.get(verb, verb) if match["aux"].lower() == "did" else verb
+
+
+def _free(match: re.Match[str]) -> str:
+    return {"is": "has", "was": "had", "were": "had"}.get(match["be"].lower(), "have") + " "
+
+
+_Change = str | Callable[[re.Match[str]], str]
+_AFFIRMED: tuple[tuple[re.Pattern[str], _Change], ...] = tuple(
+    (re.compile(pattern, re.I), change)
+    for pattern, change in (
+        (r"\b(?P<aux>does|do|did)(?: not|n't) (?P<verb>\w+)\b(?: any\b)?", _does_not),
+        (r"\b(is|are|was|were|has|have|had|could|can|may) ?(?:not|n't) (?:any )?", r"\1 "),
+        (r"\bno longer\s+", ""),
+        (r"\bnot\s+", ""),
+        (r"\bneither (.+?) nor ", r"\1 and "),
+        (
+            r"\b(?:has|have|had|is|are|was|were) (?:now |completely |fully )?(?:resolved|disappeared|cleared)",
+            "is present",
+        ),
+        (r"\b(is|are|was|were) absent\b", r"\1 present"),
+        (r"\b(is|are|was|were|has been|have been) (?:ruled out|excluded)\b", r"\1 found"),
+        (r"\babsent\b(:?)", r"present\1"),
+        (r"\babsence of\b", "presence of"),
+        (r"\b(?P<be>is|are|was|were) (?:free|clear|devoid) (?:of|from)\s+(?:any )?", _free),
+        (r"\b(?:free|clear|devoid) (?:of|from)\b", "with"),
+        (r"\bnegative for\b", "positive for"),
+        (r"\bwithout (?:any )?", "with "),
+        (r"\b(?:lack of)\b", "presence of"),
+        (r"(?P<lead>)\bno (?P<rest>.*)\Z", _noun),
+    )
+)
+
+
+def _affirm(core: str, mentions: tuple[Mention, ...]) -> str:
+    for pattern, change in _AFFIRMED:
+        text, changes = pattern.subn(change, core, count=1)
+        if changes:
+            return _tidy(text)
+    return _plain(mentions, absent=False) if mentions else core
+
+
+def _tidy(text: str) -> str:
+    text = re.sub(r"\s+([,;.])", r"\1", " ".join(text.split()))
+    return re.sub(r"\ba (?=[aeio]\w)", "an ", re.sub(r"\ban (?=[bcdfgjklmnpqrstvwxyz]\w)", "a ", text)).strip(" ,")
