@@ -68,6 +68,42 @@ def align(
 
 
 @app.command()
+def decode(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder to start from.")],
+    pool: Annotated[Path, typer.Argument(help="Folder of phantoms.")],
+    out: Annotated[Path, typer.Argument(help="Bundle folder to write.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of the real volumes marked as trainable.")] = None,
+    minutes: float = 40.0,
+    threads: int = 2,
+) -> None:
+    """Train the decoder of a bundle further; its towers stay as they are."""
+    import torch
+
+    from training.embedded.config import Sizes
+    from training.embedded.decode import DecoderRecipe, train_decoder
+    from training.embedded.real import load_real
+    from training.embedded.ship import input_spec
+
+    torch.set_num_threads(threads)
+    real = load_real(data, input_spec(Sizes())) if data else []
+    train_decoder(bundle, pool, out, DecoderRecipe(minutes=minutes), real)
+
+
+@app.command()
+def card(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    figures: Annotated[Path, typer.Argument(help="Markdown table of `evaluate --table`.")],
+) -> None:
+    """Write the model card again, with these figures."""
+    import json
+
+    from training.embedded.ship import seal
+
+    config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
+    seal(bundle, config, figures.read_text(encoding="utf-8"))
+
+
+@app.command()
 def ship(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
     pool: Annotated[Path, typer.Argument(help="Phantoms it was trained on.")],

@@ -75,11 +75,11 @@ def contrast_loss(image_BD: Tensor, text_BD: Tensor, scale: Tensor) -> Tensor:
 _DICE = DiceLoss(softmax=True, to_onehot_y=True, include_background=False, batch=True)
 
 
-def segmentation_loss(logits_BKXYZ: Tensor, labels_BXYZ: Tensor) -> Tensor:
-    """Cross-entropy plus Dice."""
+def segmentation_loss(logits_BKXYZ: Tensor, labels_BXYZ: Tensor, weights_K: Tensor | None = None) -> Tensor:
+    """Cross-entropy, classes weighted if weights are given, plus Dice."""
     logits = logits_BKXYZ.float()
     dice: Tensor = _DICE(logits, labels_BXYZ[:, None].long())
-    return F.cross_entropy(logits, labels_BXYZ.long()) + dice
+    return F.cross_entropy(logits, labels_BXYZ.long(), weights_K) + dice
 
 
 def lung_loss(logits_BKXYZ: Tensor, labels_BXYZ: Tensor, names: tuple[str, ...]) -> Tensor:

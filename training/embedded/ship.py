@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from napari_colipri.atomic import write_text
 from napari_colipri.engine.config import BundleConfig, InputSpec
 from training.embedded.config import Sizes
 from training.embedded.phantom.anatomy import CLASSES
@@ -22,7 +23,7 @@ from training.embedded.real import TRAINING_SCANS
 from training.embedded.text import write_vocabulary
 from training.embedded.train import read_meta
 
-__all__ = ["CT_RATE_UNRESOLVED", "input_spec", "ship"]
+__all__ = ["CT_RATE_UNRESOLVED", "input_spec", "seal", "ship"]
 
 #: Findings of CT-RATE that 5 mm voxels cannot show; the bundle gives no number for them.
 CT_RATE_UNRESOLVED = (
@@ -153,7 +154,7 @@ Image and report are aligned by a contrastive loss and by opposite sentences (a 
 the phantoms' truth is known, three further signals are used: class fractions and findings per patch, a label head on
 the pooled embedding (both heads are dropped from the bundle), and masks for the decoder. {training["steps"]} steps,
 {training["volumes"]} volumes drawn, {training["minutes"]} minutes on two CPU cores. In a second stage the vision tower
-is frozen and image and text are aligned in batches of 64 on cached tokens.
+is frozen and image and text are aligned in batches of 64 on cached tokens.{_decoder_stage(training)}
 
 ## Held-out figures
 Phantoms from seeds never trained on; the prompts of the bundle stand nowhere verbatim in training text.
@@ -168,8 +169,27 @@ Apache-2.0. Attribution for the real volumes above.
 """
 
 
+def _decoder_stage(training: dict[str, Any]) -> str:
+    stage = training.get("decoder_stage")
+    if stage is None:
+        return ""
+    return (
+        f" In a last stage only\nthe decoder moved: {stage['steps']} steps in {stage['minutes']} minutes on "
+        f"{stage['phantoms']} further phantoms and the real volumes, rare\nclasses weighted up."
+    )
+
+
 def _phantoms(pool: Path) -> int:
     return sum(1 for item in pool.glob("*.npz") if not item.name.startswith("."))
+
+
+def seal(folder: Path, config: dict[str, Any], figures_table: str = "") -> None:
+    """Write model card and configuration, with the checksums of the weights and the vocabulary, into ``folder``."""
+    held = [folder / name for name in ("model.safetensors", "segmentation.safetensors", "vocab.txt")]
+    config["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in held if file.exists()}
+    texts = {"README.md": _card(config, figures_table), "config.json": json.dumps(config, indent=1) + "\n"}
+    for name, text in texts.items():
+        write_text(folder / name, text)
 
 
 def ship(run: Path, pool: Path, target: Path, figures_table: str = "") -> Path:
@@ -207,11 +227,7 @@ def ship(run: Path, pool: Path, target: Path, figures_table: str = "") -> Path:
         save_file(_towers(average), beside / "model.safetensors")
         save_file(decoder, beside / "segmentation.safetensors")
         write_vocabulary(beside / "vocab.txt")
-        config["sha256"] = {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(beside.iterdir())
-        }
-        (beside / "README.md").write_text(_card(config, figures_table), encoding="utf-8")
-        (beside / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        seal(beside, config, figures_table)
         for file in ("model.safetensors", "segmentation.safetensors", "vocab.txt", "README.md", "config.json"):
             (beside / file).chmod(0o644)
             os.replace(beside / file, target / file)

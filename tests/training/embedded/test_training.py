@@ -12,9 +12,11 @@ import torch
 from napari_colipri.engine.bundle import open_bundle
 from napari_colipri.engine.session import Session
 from training.embedded.config import Recipe, Sizes
-from training.embedded.data import RealScan
+from training.embedded.data import RealScan, collate
+from training.embedded.decode import DecoderRecipe, DecoderTrainer, train_decoder
 from training.embedded.evaluate import evaluate, table
 from training.embedded.losses import label_loss, lung_loss, patch_targets, segmentation_loss, sentence_loss
+from training.embedded.model import TrainingModel
 from training.embedded.phantom.anatomy import CLASSES
 from training.embedded.phantom.findings import PLANTED
 from training.embedded.pool import fill_pool, load_sample
@@ -122,3 +124,30 @@ def test_a_run_becomes_a_bundle_that_the_product_opens(tmp_path: Path, pool: Pat
     figures = evaluate(session, 12, dice_on=1)
     assert 0.0 < figures.macro[0] < 1.0
     assert "| **macro** |" in table(figures)
+
+
+def test_the_decoder_alone_is_trained_further_and_the_towers_stay(tmp_path: Path, pool: Path) -> None:
+    run(tmp_path / "run", pool, SMALL, recipe(minutes=1e-6), [], workers=0)
+    first = ship(tmp_path / "run", pool, tmp_path / "first")
+    before = (first / "segmentation.safetensors").read_bytes()
+    scan = RealScan("lungs", np.zeros((72, 72, 72), np.float32), np.zeros((72, 72, 72), np.uint8))
+    second = train_decoder(first, pool, tmp_path / "second", DecoderRecipe(minutes=1e-6, batch=1), [scan], workers=0)
+    assert (second / "model.safetensors").read_bytes() == (first / "model.safetensors").read_bytes()
+    assert (second / "segmentation.safetensors").read_bytes() != before
+    bundle = open_bundle(second)  # every checksum holds
+    assert bundle.config.training["decoder_stage"]["steps"] == 1
+    assert "only\nthe decoder moved: 1 steps" in (second / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_decoder_stage_lowers_its_loss(pool: Path) -> None:
+    torch.manual_seed(0)
+    samples = [load_sample(path, np.random.default_rng(0), augment=False) for path in sorted(pool.glob("*.npz"))[:1]]
+    batch = collate(samples)
+    model = TrainingModel(SMALL, 10).eval()
+    trainer = DecoderTrainer(
+        model.towers.image_encoder, model.decoder, DecoderRecipe(minutes=10, learning_rate=6e-2), []
+    )
+    first = trainer.step(batch)["segment_loss"]
+    for _ in range(12):
+        last = trainer.step(batch)["segment_loss"]
+    assert last < 0.8 * first
