@@ -12,6 +12,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--bundle", help="name or folder; the embedded one without it")
     options.add_argument("--count", type=int, default=400, help="phantoms")
+    options.add_argument("--skip", type=int, default=0, help="held-out seeds to leave out first")
     options.add_argument("--table", type=Path, help="write the Markdown tables of the model card here")
     chosen = options.parse_args(arguments)
     from napari_colipri.engine.bundle import open_bundle
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     session = Session(open_bundle(chosen.bundle))
     session.load()
-    figures = evaluate(session, chosen.count)
+    figures = evaluate(session, chosen.count, skip=chosen.skip)
     if chosen.table is not None:
         chosen.table.write_text(table(figures), encoding="utf-8")
     bundle = f"{session.bundle.name} {session.bundle.hash[:8]}"

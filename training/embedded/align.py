@@ -18,12 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_colipri.engine.bundle import open_bundle
+from napari_colipri.engine.weights import load_towers
 from training.embedded.config import Recipe, Sizes
 from training.embedded.losses import contrast_loss, label_loss, sentence_loss
 from training.embedded.pool import load_sample
+from training.embedded.ship import with_towers
 from training.embedded.train import Trainer, read_meta
 
-__all__ = ["Tokens", "align", "cache_tokens"]
+__all__ = ["Tokens", "align", "align_bundle", "cache_tokens"]
 
 log = logging.getLogger(__name__)
 BATCH = 64
@@ -91,9 +94,49 @@ def align(folder: Path, pool: Path, target: Path, *, minutes: float, limit: int 
     trainer = Trainer(folder, Sizes(**meta["sizes"]), recipe, [])
     trainer.restore()
     trainer.folder = target
+    trainer.model.load_state_dict(trainer.average)
+    _move(trainer, pool, target, minutes=minutes, limit=limit)
+    trainer.save()
+
+
+def align_bundle(source: Path, pool: Path, target: Path, *, minutes: float, limit: int = 5000) -> Path:
+    """Align a bundle further on new phantoms: its vision tower and its masks stay as they are.
+
+    Parameters
+    ----------
+    source
+        Bundle to start from.
+    pool
+        Phantoms, of seeds that the bundle has not seen if possible.
+    target
+        Bundle folder to write.
+    minutes
+        Of training, after the tokens are cached.
+    limit
+        Phantoms to cache.
+
+    Returns
+    -------
+    Path
+        ``target``.
+    """
+    bundle = open_bundle(source)
+    trainer = Trainer(target, Sizes(), Recipe(ema=0.99, seed=2), [])
+    towers = load_towers(bundle)
+    trainer.model.towers.load_state_dict(towers.state_dict())
+    with torch.no_grad():
+        trainer.model.log_scale.copy_(-torch.log(towers.softmax_temperature))
+    trainer.average = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    count = _move(trainer, pool, target, minutes=minutes, limit=limit)
+    stage = {"phantoms": count, "steps": trainer.state.step, "minutes": round(trainer.state.seconds / 60)}
+    with_towers(bundle, trainer.average, target, stage)
+    return target
+
+
+def _move(trainer: Trainer, pool: Path, target: Path, *, minutes: float, limit: int) -> int:
+    """Cache tokens, then train projector, pooling and text tower; returns the number of phantoms cached."""
     target.mkdir(parents=True, exist_ok=True)
-    model = trainer.model
-    model.load_state_dict(trainer.average)
+    model, recipe = trainer.model, trainer.recipe
     model.eval()
     cached = cache_tokens(trainer, pool, limit, seed=trainer.state.step)
     model.train()
@@ -105,7 +148,7 @@ def align(folder: Path, pool: Path, target: Path, *, minutes: float, limit: int 
     optimiser = torch.optim.AdamW(moving, lr=RATE, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
     start = time.monotonic()
     rng = np.random.default_rng(recipe.seed)
-    with (target / "log.jsonl").open("a", encoding="utf-8") as file:
+    with target.with_suffix(".log.jsonl").open("a", encoding="utf-8") as file:
         for step in range(10**6):
             done = (time.monotonic() - start) / (60 * minutes)
             if done >= 1:
@@ -125,4 +168,4 @@ def align(folder: Path, pool: Path, target: Path, *, minutes: float, limit: int 
                 file.write(json.dumps({"step": step, "loss": round(float(total.detach()), 4)}) + "\n")
                 file.flush()
     trainer.state.seconds += time.monotonic() - start
-    trainer.save()
+    return len(cached.reports)

@@ -52,19 +52,23 @@ def train(
 
 @app.command()
 def align(
-    run: Annotated[Path, typer.Argument(help="Folder of the finished run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of the finished run, or a bundle to go on from.")],
     pool: Annotated[Path, typer.Argument(help="Folder of phantoms.")],
-    out: Annotated[Path, typer.Argument(help="Folder that takes the aligned checkpoint.")],
+    out: Annotated[Path, typer.Argument(help="Folder that takes the aligned checkpoint, or the new bundle.")],
     minutes: float = 6.0,
+    limit: int = 5000,
     threads: int = 2,
 ) -> None:
     """Align image and text in large batches of cached tokens; the vision tower stays as it is."""
     import torch
 
-    from training.embedded.align import align as second_stage
+    from training.embedded import align as second_stage
 
     torch.set_num_threads(threads)
-    second_stage(run, pool, out, minutes=minutes)
+    if (run / "config.json").exists():
+        second_stage.align_bundle(run, pool, out, minutes=minutes, limit=limit)
+    else:
+        second_stage.align(run, pool, out, minutes=minutes, limit=limit)
 
 
 @app.command()
@@ -121,6 +125,7 @@ def ship(
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
     count: int = 400,
+    skip: int = 0,
     table: Annotated[Path | None, typer.Option(help="Write the Markdown table here.")] = None,
 ) -> None:
     """Score a bundle on phantoms whose seeds were never trained on."""
@@ -130,7 +135,7 @@ def evaluate(
 
     session = Session(open_bundle(bundle))
     session.load()
-    result = figures.evaluate(session, count)
+    result = figures.evaluate(session, count, skip=skip)
     text = figures.table(result)
     if table is not None:
         table.write_text(text, encoding="utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -29,7 +27,7 @@ from napari_colipri.engine.weights import load_decoder, load_towers
 from training.embedded.data import Batch, PoolDataset, RealScan, augment_real
 from training.embedded.losses import lung_loss, segmentation_loss
 from training.embedded.phantom.anatomy import CLASSES
-from training.embedded.ship import seal
+from training.embedded.ship import with_decoder
 
 __all__ = ["DecoderRecipe", "DecoderTrainer", "train_decoder"]
 
@@ -192,19 +190,11 @@ def train_decoder(
 
 def _write(bundle: Bundle, trainer: DecoderTrainer, pool: Path, target: Path) -> None:
     """Write the bundle with the averaged decoder; the configuration comes last."""
-    config: dict[str, Any] = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
-    config["training"]["decoder_stage"] = {
+    stage: dict[str, Any] = {
         "steps": trainer.steps,
         "phantoms": sum(1 for item in pool.glob("*.npz") if not item.name.startswith(".")),
         "minutes": round(trainer.seconds / 60),
         "class_weights": list(CLASS_WEIGHTS),
         "recipe": asdict(trainer.recipe),
     }
-    for name in ("model.safetensors", "vocab.txt"):
-        if bundle.path.resolve() != target.resolve():
-            shutil.copyfile(bundle.path / name, target / name)
-    weights = {key: value.half().contiguous() for key, value in trainer.average.items()}
-    beside = target / "segmentation.safetensors.part"
-    save_file(weights, beside)
-    beside.replace(target / "segmentation.safetensors")
-    seal(target, config)
+    with_decoder(bundle, trainer.average, target, stage)

@@ -71,7 +71,12 @@ def _auroc(
 
 
 def evaluate(
-    session: Session, count: int, *, dice_on: int = 60, progress: Callable[[int], None] = lambda done: None
+    session: Session,
+    count: int,
+    *,
+    skip: int = 0,
+    dice_on: int = 60,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Figures:
     """Score ``count`` held-out phantoms.
 
@@ -81,6 +86,8 @@ def evaluate(
         Loaded session of the bundle.
     count
         Phantoms for AUROC, seeds from :data:`HELD_OUT`.
+    skip
+        Held-out seeds to leave out first, such as those that an earlier bundle was chosen on.
     dice_on
         The first so many are also segmented.
     progress
@@ -88,7 +95,7 @@ def evaluate(
     """
     scores, truth, dice = [], [], []
     for index in range(count):
-        phantom = make_phantom(HELD_OUT + index)
+        phantom = make_phantom(HELD_OUT + skip + index)
         volume = volume_of(phantom)
         encoding = session.encode(volume)
         answers = {item.name: item.probability for item in session.findings(encoding).items}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from napari_colipri.atomic import write_text
+from napari_colipri.atomic import replace_file, write_text
+from napari_colipri.engine.bundle import Bundle
 from napari_colipri.engine.config import BundleConfig, InputSpec
 from training.embedded.config import Sizes
 from training.embedded.phantom.anatomy import CLASSES
@@ -23,7 +25,7 @@ from training.embedded.real import TRAINING_SCANS
 from training.embedded.text import write_vocabulary
 from training.embedded.train import read_meta
 
-__all__ = ["CT_RATE_UNRESOLVED", "input_spec", "seal", "ship"]
+__all__ = ["CT_RATE_UNRESOLVED", "input_spec", "seal", "ship", "with_decoder", "with_towers"]
 
 #: Findings of CT-RATE that 5 mm voxels cannot show; the bundle gives no number for them.
 CT_RATE_UNRESOLVED = (
@@ -154,7 +156,7 @@ Image and report are aligned by a contrastive loss and by opposite sentences (a 
 the phantoms' truth is known, three further signals are used: class fractions and findings per patch, a label head on
 the pooled embedding (both heads are dropped from the bundle), and masks for the decoder. {training["steps"]} steps,
 {training["volumes"]} volumes drawn, {training["minutes"]} minutes on two CPU cores. In a second stage the vision tower
-is frozen and image and text are aligned in batches of 64 on cached tokens.{_decoder_stage(training)}
+is frozen and image and text are aligned in batches of 64 on cached tokens.{_later_stages(training)}
 
 ## Held-out figures
 Phantoms from seeds never trained on; the prompts of the bundle stand nowhere verbatim in training text.
@@ -169,14 +171,20 @@ Apache-2.0. Attribution for the real volumes above.
 """
 
 
-def _decoder_stage(training: dict[str, Any]) -> str:
-    stage = training.get("decoder_stage")
-    if stage is None:
-        return ""
-    return (
-        f" In a last stage only\nthe decoder moved: {stage['steps']} steps in {stage['minutes']} minutes on "
-        f"{stage['phantoms']} further phantoms and the real volumes, rare\nclasses weighted up."
-    )
+def _later_stages(training: dict[str, Any]) -> str:
+    """Say what was trained after the towers, one sentence a stage."""
+    out = ""
+    if (stage := training.get("alignment_stage")) is not None:
+        out += (
+            f"\nThat alignment went on for {stage['steps']} steps in {stage['minutes']} minutes on "
+            f"{stage['phantoms']} further phantoms."
+        )
+    if (stage := training.get("decoder_stage")) is not None:
+        out += (
+            f"\nThe decoder alone was then trained for {stage['steps']} steps in {stage['minutes']} minutes on "
+            f"{stage['phantoms']} further phantoms\nand the real volumes, rare classes weighted up."
+        )
+    return out
 
 
 def _phantoms(pool: Path) -> int:
@@ -190,6 +198,37 @@ def seal(folder: Path, config: dict[str, Any], figures_table: str = "") -> None:
     texts = {"README.md": _card(config, figures_table), "config.json": json.dumps(config, indent=1) + "\n"}
     for name, text in texts.items():
         write_text(folder / name, text)
+
+
+def with_decoder(bundle: Bundle, decoder: dict[str, Tensor], target: Path, stage: dict[str, Any]) -> None:
+    """Write ``bundle`` with another decoder into ``target``; ``stage`` says how it was trained."""
+    _renew(bundle, "segmentation.safetensors", {k: v.half().contiguous() for k, v in decoder.items()}, target)
+    config = _config_of(bundle)
+    config["training"]["decoder_stage"] = stage
+    seal(target, config)
+
+
+def with_towers(bundle: Bundle, average: dict[str, Tensor], target: Path, stage: dict[str, Any]) -> None:
+    """Write ``bundle`` with other towers into ``target``; ``stage`` says how they were aligned."""
+    _renew(bundle, "model.safetensors", _towers(average), target)
+    config = _config_of(bundle)
+    config["training"]["alignment_stage"] = stage
+    seal(target, config)
+
+
+def _config_of(bundle: Bundle) -> dict[str, Any]:
+    out: dict[str, Any] = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
+    return out
+
+
+def _renew(bundle: Bundle, name: str, tensors: dict[str, Tensor], target: Path) -> None:
+    """Copy the files of a bundle, one of them replaced by ``tensors``."""
+    target.mkdir(parents=True, exist_ok=True)
+    for other in ("model.safetensors", "segmentation.safetensors", "vocab.txt"):
+        if other != name and bundle.path.resolve() != target.resolve():
+            shutil.copyfile(bundle.path / other, target / other)
+    with replace_file(target / name) as beside:
+        save_file(tensors, beside)
 
 
 def ship(run: Path, pool: Path, target: Path, figures_table: str = "") -> Path:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from napari_colipri.engine.bundle import open_bundle
 from napari_colipri.engine.session import Session
+from training.embedded.align import align_bundle
 from training.embedded.config import Recipe, Sizes
 from training.embedded.data import RealScan, collate
 from training.embedded.decode import DecoderRecipe, DecoderTrainer, train_decoder
@@ -136,7 +138,7 @@ def test_the_decoder_alone_is_trained_further_and_the_towers_stay(tmp_path: Path
     assert (second / "segmentation.safetensors").read_bytes() != before
     bundle = open_bundle(second)  # every checksum holds
     assert bundle.config.training["decoder_stage"]["steps"] == 1
-    assert "only\nthe decoder moved: 1 steps" in (second / "README.md").read_text(encoding="utf-8")
+    assert "The decoder alone was then trained for 1 steps" in (second / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_decoder_stage_lowers_its_loss(pool: Path) -> None:
@@ -151,3 +153,17 @@ def test_the_decoder_stage_lowers_its_loss(pool: Path) -> None:
     for _ in range(12):
         last = trainer.step(batch)["segment_loss"]
     assert last < 0.8 * first
+
+
+def test_a_bundle_is_aligned_further_and_its_vision_tower_and_masks_stay(tmp_path: Path, pool: Path) -> None:
+    run(tmp_path / "run", pool, Sizes(), recipe(minutes=1e-6), [], workers=0)
+    first = ship(tmp_path / "run", pool, tmp_path / "first")
+    second = align_bundle(first, pool, tmp_path / "second", minutes=0.02)
+    assert (second / "segmentation.safetensors").read_bytes() == (first / "segmentation.safetensors").read_bytes()
+    old, new = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
+    for key, value in old.items():
+        if key.startswith("image_encoder.backbone."):
+            assert torch.equal(value, new[key])
+    assert not torch.equal(old["image_encoder.projector.weight"], new["image_encoder.projector.weight"])
+    assert "4 further phantoms" in (second / "README.md").read_text(encoding="utf-8")
+    assert open_bundle(second).config.training["alignment_stage"]["steps"] >= 1
