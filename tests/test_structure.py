@@ -121,7 +121,7 @@ def test_every_declared_dependency_is_used_and_has_its_reason() -> None:
 
 # Never imported by name here: pydicom finds its decoders; colipri is read past its front.
 LOADED_BY_OTHERS = {"pylibjpeg", "pylibjpeg_openjpeg", "pylibjpeg_rle", "python_gdcm", "colipri"}
-DISTRIBUTION_OF = {"PIL": "pillow", "gdcm": "python_gdcm", "sklearn": "scikit_learn"}
+DISTRIBUTION_OF = {"PIL": "pillow", "gdcm": "python_gdcm", "sklearn": "scikit_learn", "yaml": "pyyaml"}
 
 
 def requirement(item: str) -> str:

@@ -42,7 +42,7 @@ OBJECTIVES = {
     "contrastive": ObjectivesConfig(contrastive=ContrastiveConfig()),
     "opposite": ObjectivesConfig(opposite=OppositeConfig()),
     "report": ObjectivesConfig(report=ReportConfig(width=24, depth=1, heads=2, dropout=0.0)),
-    "masked": ObjectivesConfig(masked=MaskedConfig(on="all", width=24, heads=2)),
+    "masked": ObjectivesConfig(masked=MaskedConfig(images="all", width=24, heads=2)),
     "dense": ObjectivesConfig(dense=DenseConfig(classes=4)),
     "labels": ObjectivesConfig(labels=LabelsConfig()),
 }

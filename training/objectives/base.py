@@ -53,8 +53,8 @@ class Objective(nn.Module):
         """Return losses (keys ending in ``_loss``) and figures to log; {} if the batch has no term."""
         raise NotImplementedError
 
-    def after_step(self) -> None:
-        """Follow the step with what is not learned by gradients."""
+    def after_step(self, *, moved: bool = True) -> None:
+        """Follow the step with what is not learned by gradients; ``moved`` is False if the step was skipped."""
 
 
 def denominator(objective: Objective, batch: Batch) -> float:

@@ -27,12 +27,12 @@ __all__ = ["Masked", "MaskedConfig", "hidden_patches", "patches", "visible_token
 class MaskedConfig:
     """Weight; share of masked patches; on which images; sizes of the decoder; targets scaled patch by patch or not.
 
-    ``on``: ``unpaired`` images are those without a report, ``all`` takes every image.
+    ``images``: ``unpaired`` ones are those without a report, ``all`` takes every one.
     """
 
     weight: float = 1.0
     ratio: float = 0.75
-    on: Literal["unpaired", "all"] = "unpaired"
+    images: Literal["unpaired", "all"] = "unpaired"
     width: int = 96
     depth: int = 2
     heads: int = 2
@@ -101,7 +101,7 @@ class Masked(Objective):
         """Choose the images and, for each, the patches that stay visible (unless the batch brings ``visible``)."""
         count = len(batch["image"])
         reports: list[str] = batch.get("report", [""] * count)
-        rows = [row for row in range(count) if self.config.on == "all" or not reports[row].strip()]
+        rows = [row for row in range(count) if self.config.images == "all" or not reports[row].strip()]
         batch["masked_rows"] = torch.tensor(rows, dtype=torch.long, device=model.device)
         if "visible" not in batch:
             kept = max(1, round(self.patches * (1 - self.config.ratio)))

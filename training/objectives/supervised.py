@@ -123,8 +123,11 @@ class Labels(Objective):
         terms = F.binary_cross_entropy_with_logits(logits.float(), target.nan_to_num(), reduction="none")
         return {"labels_loss": (terms * known).sum() / denominator(self, batch)}
 
-    def after_step(self) -> None:
+    def after_step(self, *, moved: bool = True) -> None:
         """Move the centre and the spread towards those of the step, over all processes."""
+        if not moved:
+            self._seen.clear()
+            return
         zeros = torch.zeros(1, device=self.centre.device)
         rows = torch.cat(self._seen) if self._seen else self.centre.new_zeros((0, len(self.centre)))
         self._seen.clear()

@@ -92,10 +92,10 @@ class Task(nn.Module):
         corners = [parameter.reshape(-1)[0].float() for parameter in self.parameters() if parameter.requires_grad]
         return torch.stack(corners).sum() * 0.0
 
-    def after_step(self) -> None:
-        """Let every objective follow the step."""
+    def after_step(self, *, moved: bool = True) -> None:
+        """Let every objective follow the step; ``moved`` is False if the step was skipped."""
         for objective in self.each():
-            objective.after_step()
+            objective.after_step(moved=moved)
 
 
 def build_task(model: ModelConfig, objectives: ObjectivesConfig, vocabulary: Path) -> Task:

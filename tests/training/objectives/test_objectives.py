@@ -99,7 +99,7 @@ def test_a_batch_that_offers_nothing_costs_nothing_and_reaches_every_weight() ->
     task = tiny.task()
     batch = {"image": tiny.batch()["image"], "report": tiny.REPORTS}
     batch["report"] = [""] * 4
-    task.objectives["masked"].config = replace(task.objectives["masked"].config, on="unpaired")
+    task.objectives["masked"].config = replace(task.objectives["masked"].config, images="unpaired")
     task.prepare(batch)
     out = task(batch)
     assert {key for key in out if key.endswith("_loss")} == {"masked_loss"}
@@ -171,6 +171,10 @@ def test_the_centre_of_the_labels_follows_the_pooled_features() -> None:
         task(dict(batch))
         task.after_step()
     pooled = task.model.pooled(batch).detach()
+    centre = labels.centre.clone()
+    task(dict(batch))
+    task.after_step(moved=False)
+    assert torch.equal(labels.centre, centre)
     torch.testing.assert_close(labels.centre, pooled.mean(0), atol=5e-3, rtol=1e-2)
 
 

@@ -1,0 +1,1 @@
+"""The training loop: configuration, engine, checkpoints, logs and costs of a run."""
