@@ -6,7 +6,7 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Any
 
-from napari_colipri.report.checks import Check, text_checks
+from napari_colipri.report.checks import Check
 from napari_colipri.report.types import Draft, Section, Sentence, edited
 
 __all__ = ["draft_from_json", "draft_text", "evidence_words", "fixed_words", "sentence_of", "with_text"]
@@ -176,5 +176,4 @@ def _alike(a: str, b: str) -> float:
 
 def _own(line: str, section: Section, number: int, draft: Draft) -> Sentence:
     slug = "-".join("".join(letter if letter.isalnum() else " " for letter in section.name.lower()).split())
-    checks = text_checks(line, orientation_known=draft.orientation_known)
-    return Sentence(f"{slug}-reader-{number + 1}", line, "reader", (), checks, "edited")
+    return Sentence(f"{slug}-reader-{number + 1}", line, "reader", (), draft.checks_of(line), "edited")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,9 +12,10 @@ from napari_colipri.ct.geometry import index_to_ras
 from napari_colipri.ct.passport import Passport
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine.types import Segmentation, SegmentationClass
+from napari_colipri.text.extract import sentence_mentions
 from napari_colipri.text.side_and_size import comparison_words, side_of_name, sides_in, without_side
 
-__all__ = ["Check", "border_check", "geometry_check", "mirrored_pairs", "text_checks"]
+__all__ = ["Check", "answer_check", "border_check", "geometry_check", "mirrored_pairs", "text_checks"]
 
 # Codes that bear on where things are and how large they measure.
 _GEOMETRY_CODES = frozenset(
@@ -40,7 +42,7 @@ class Check:
     Attributes
     ----------
     code
-        ``geometry``, ``border``, ``laterality`` or ``no_prior``.
+        ``geometry``, ``border``, ``laterality``, ``no_prior`` or ``answer``.
     result
         ``"ok"``, or ``"warn"``: shown beside the sentence, never in its way.
     message
@@ -100,6 +102,40 @@ def text_checks(text: str, *, orientation_known: bool) -> tuple[Check, ...]:
         else:
             checks.append(Check("laterality", "warn", "The file states no orientation: left and right cannot be told."))
     return tuple(checks)
+
+
+def answer_check(text: str, answers: Iterable[Mapping[str, Any]]) -> Check | None:
+    """Compare what a sentence says about the 18 findings with what the model answered.
+
+    Parameters
+    ----------
+    text
+        One sentence, as a reader has written it.
+    answers
+        Evidence of a draft; what is not of kind ``finding`` or has no probability is passed over.
+
+    Returns
+    -------
+    Check or None
+        ``answer``: a warning where the sentence says the opposite of an answer; None where it speaks of no finding that
+        the model answered, or only of possibilities. The reader may well be right: the check says what to look at.
+    """
+    known = {
+        item["name"]: item for item in answers if item.get("kind") == "finding" and item["probability"] is not None
+    }
+    said = {m.finding: m.polarity == "present" for m in sentence_mentions(text) if m.polarity != "uncertain"}
+    differing, compared = [], False
+    for name in said.keys() & known.keys():
+        compared = True
+        probability, threshold = known[name]["probability"], known[name]["threshold"]
+        if said[name] != (probability >= threshold):
+            words = "is there" if said[name] else "is absent"
+            differing.append(f"{name} {words} by this sentence, while the model answers {probability:.2f}.")
+    if not compared:
+        return None
+    return Check(
+        "answer", "warn" if differing else "ok", " ".join(sorted(differing)) or "Agrees with the model's answer."
+    )
 
 
 def mirrored_pairs(segmentation: Segmentation, volume: CTVolume) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from napari_colipri.report.checks import Check, text_checks
+from napari_colipri.report.checks import Check, answer_check, text_checks
 
 __all__ = ["Check", "Draft", "Origin", "Parts", "Section", "Sentence", "Status", "edited"]
 
@@ -97,6 +97,12 @@ class Draft:
         """Return the section called ``name``, or None."""
         return next((section for section in self.sections if section.name == name), None)
 
+    def checks_of(self, text: str) -> tuple[Check, ...]:
+        """Return the checks of a sentence that a reader writes into this draft."""
+        answers = (item for sentence in self for item in sentence.evidence)
+        answer = answer_check(text, answers)
+        return (*text_checks(text, orientation_known=self.orientation_known), *([answer] if answer else []))
+
     @property
     def warnings(self) -> tuple[tuple[Sentence, Check], ...]:
         """Every check that found something, with its sentence."""
@@ -141,8 +147,8 @@ def edited(draft: Draft, sentence_id: str, text: str) -> Draft:
         words = " ".join(text.split())
         if not words:
             return replace(sentence, status="removed")
-        fresh = text_checks(words, orientation_known=draft.orientation_known)
-        kept = tuple(check for check in sentence.checks if check.code not in {"no_prior", "laterality"})
+        fresh = draft.checks_of(words)
+        kept = tuple(check for check in sentence.checks if check.code not in {"no_prior", "laterality", "answer"})
         return replace(sentence, text=words, checks=(*kept, *fresh), status="edited")
 
     sections = tuple(replace(part, sentences=tuple(change(s) for s in part.sentences)) for part in draft.sections)

@@ -18,7 +18,7 @@ _BE = r"(?:is|are|was|were|be|been|being)"
 _SEEN = (
     r"(?:observ|detect|not|see|identif|visuali[sz]|demonstrat|distinguish|encounter|find|found|monitor|select|notic|"
     r"evident|select|present|visible|available|appreciat|delineat|watch|follow|record|reveal|shown?|determin|diagnos|"
-    r"apparent|recogni[sz]|remark|report|exist|considered|striking|suspected)\w*"
+    r"apparent|suggest|recogni[sz]|remark|report|exist|considered|striking|suspected)\w*"
 )
 _ADVERB = r"(?:also|again|clearly|still|newly|significantly|definitely|clear|any|longer|currently|been|be|to)"
 

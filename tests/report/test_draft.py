@@ -12,6 +12,7 @@ from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine.types import Findings, HeatMap, Segmentation
 from napari_colipri.library import SimilarCases
 from napari_colipri.report import Draft, draft, edited, to_markdown
+from napari_colipri.report.checks import answer_check
 from napari_colipri.text.side_and_size import comparison_words, sides_in
 from tests.report.conftest import HASH, chest_volume, masks_of, unoriented
 
@@ -124,6 +125,35 @@ def test_no_sentence_compares_with_a_prior(made: Draft) -> None:
         assert comparison_words(sentence.text) == ()
         assert ("no_prior", "ok") in [(c.code, c.result) for c in sentence.checks]
     assert "No earlier study was given: nothing here compares with one." in texts(made, "Technique")
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("No lung nodule is seen.", "warn"),
+        ("There is a nodule of 8 mm in the right lung.", "ok"),
+        ("A small pleural effusion is present.", "warn"),
+        ("No pleural effusion.", "ok"),
+        ("Possible pleural effusion.", None),
+        ("Bronchiectasis is seen.", None),  # not assessed
+        ("The trachea is midline.", None),
+    ],
+)
+def test_a_sentence_that_says_the_opposite_of_an_answer_is_marked(made: Draft, text: str, result: str | None) -> None:
+    changed = edited(made, "findings-lungs-1", text)
+    sentence = next(each for each in changed if each.id == "findings-lungs-1")
+    found = [check for check in sentence.checks if check.code == "answer"]
+    assert [check.result for check in found] == ([result] if result else [])
+    if result == "warn":
+        assert "while the model answers" in found[0].message
+    again = next(each for each in edited(changed, "findings-lungs-1", "Clear.") if each.id == "findings-lungs-1")
+    assert "answer" not in {check.code for check in again.checks}
+
+
+def test_no_sentence_of_the_draft_says_the_opposite_of_its_own_answers(made: Draft) -> None:
+    spoken = [sentence for sentence in made if sentence.origin == "findings"]
+    checks = [answer_check(sentence.text, sentence.evidence) for sentence in spoken]
+    assert {check.result for check in checks if check} == {"ok"}
 
 
 def test_what_the_bundle_cannot_do_is_said(findings: Findings, volume: CTVolume) -> None:
