@@ -8,7 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 __all__ = [
     "CXR_BERT",
@@ -46,6 +54,9 @@ class InputSpec:
         Voxel size of the model grid, mm, along its axes.
     size
         Voxels of the model grid along its axes.
+    window
+        Voxels that the tower takes at once, where that is less than the grid: windows of this size are encoded one
+        after the other and their tokens stitched to one grid, which is pooled once. None: the whole grid at once.
     hu_window
         HU that become -1 and 1; values outside are clamped.
     padding
@@ -63,6 +74,12 @@ class InputSpec:
     padding: str = "minimum"
     integer_hu: bool = False
     preset: str = "whole-5mm"
+    window: tuple[int, int, int] | None = None
+
+    @property
+    def tower_size(self) -> tuple[int, int, int]:
+        """Voxels that the vision tower takes at once."""
+        return self.window or self.size
 
 
 class _Frozen(BaseModel):
@@ -89,6 +106,7 @@ class InputConfig(_Frozen):
     padding: Literal["minimum"] = "minimum"
     integer_hu: bool = False
     preset: str = Field(default="whole-5mm", min_length=1, max_length=64)
+    window: tuple[_Size, _Size, _Size] | None = None
     trained_on: TrainedOn = TrainedOn()
 
     @field_validator("axis_order")
@@ -104,6 +122,20 @@ class InputConfig(_Frozen):
         if not value[0] < value[1]:
             raise ValueError("hu_window must rise")
         return value
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> InputConfig:
+        if self.window is not None and any(part > whole for part, whole in zip(self.window, self.size, strict=True)):
+            raise ValueError("input.window must not be larger than input.size")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_a_window(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A bundle whose grid is taken whole keeps the hash, and the libraries, that it had before windows were known.
+        values: dict[str, Any] = handler(self)
+        if self.window is None:
+            values.pop("window", None)
+        return values
 
     def spec(self) -> InputSpec:
         """Return the frozen value that preprocessing takes."""
@@ -230,6 +262,7 @@ class BundleConfig(_Frozen):
     def _one_space(self) -> BundleConfig:
         if self.vision.projection_dim != self.text.hidden_size:
             raise ValueError("vision.projection_dim and text.hidden_size must be equal: the towers share one space")
-        if any(voxels % patch for voxels, patch in zip(self.input.size, self.vision.patch, strict=True)):
-            raise ValueError("input.size must be a multiple of vision.patch")
+        for name, size in (("size", self.input.size), ("window", self.input.window or self.input.size)):
+            if any(voxels % patch for voxels, patch in zip(size, self.vision.patch, strict=True)):
+                raise ValueError(f"input.{name} must be a multiple of vision.patch")
         return self

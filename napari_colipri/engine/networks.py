@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +14,24 @@ from torch import Tensor
 from napari_colipri.engine.bundle import Bundle
 from napari_colipri.engine.device import Choice, pinned_attention
 from napari_colipri.engine.tokenizer import TextTokenizer, load_tokenizer
+from napari_colipri.engine.windows import Box, Triple, scaled, slices, windows
 from napari_colipri.errors import BundleError
 from napari_colipri.progress import CancelToken, Progress
 
 with warnings.catch_warnings():
     # timm scripts a class that torch is about to retire; nothing that a user can do about it
     warnings.filterwarnings("ignore", message=r".*torch\.jit.*")
+    from napari_colipri.engine.pooling import pool_in_parts
     from napari_colipri.engine.weights import load_decoder, load_towers
 
 __all__ = ["Networks"]
 
 _BATCH = 16
 _TEXTS_KEPT = 4096
+
+
+def _whole(size: Triple) -> Box:
+    return (0, size[0]), (0, size[1]), (0, size[2])
 
 
 class Networks:
@@ -92,7 +98,8 @@ class Networks:
         Parameters
         ----------
         values
-            Model grid [X, Y, Z] in [-1, 1].
+            Model grid [X, Y, Z] in [-1, 1]. Where it is larger than the tower's window, the windows are encoded one by
+            one, and what is kept of each are its tokens in float16, in main memory.
         progress, cancel
             Called and checked before every block.
 
@@ -103,30 +110,55 @@ class Networks:
         BundleError
             Code ``not_finite`` if the answer is not made of numbers.
         """
-        image = self._model.image_encoder
-        vision = self._bundle.config.vision
+        spec, vision = self._bundle.input_spec, self._bundle.config.vision
+        boxes = windows(spec.size, spec.tower_size)
         done = 0
 
         def check() -> None:
             nonlocal done
             cancel.check()
-            progress(0.05 + 0.9 * done / vision.depth, "Encoding")
+            progress(0.05 + 0.9 * done / (vision.depth * len(boxes)), "Encoding")
             done += 1
 
+        if len(boxes) == 1:
+            tokens_1xyzc = self._window(values, check)
+            pooled = self._model.image_encoder.pool(tokens_1xyzc)[0]
+            tokens = tokens_1xyzc[0].to(torch.float16).cpu().numpy()
+        else:
+            grid = scaled(_whole(spec.size), vision.patch)
+            tokens = np.empty((*(stop for _, stop in grid), vision.embed_dim), np.float16)
+            for box in boxes:
+                window = self._window(values[slices(box)], check)[0].to(torch.float16)
+                tokens[slices(scaled(box, vision.patch))] = window.cpu().numpy()
+            pooled = pool_in_parts(self._model.image_encoder, lambda: self._parts(tokens))
+        cancel.check()
+        if not bool(torch.isfinite(pooled).all()):
+            raise self._not_finite()
+        return tokens, pooled.cpu().numpy()
+
+    def _window(self, values: npt.NDArray[np.float32], check: Callable[[], None]) -> Tensor:
+        """Return the tokens [1, x, y, z, C] of what the tower takes at once, float32 on the device."""
+        vision = self._bundle.config.vision
         count = int(np.prod([size // patch for size, patch in zip(values.shape, vision.patch, strict=True)]))
         grid_11xyz = torch.from_numpy(np.ascontiguousarray(values))[None, None].to(
             self._choice.device, self._choice.dtype
         )
         with pinned_attention(self._choice, tokens=count, heads=vision.heads):
-            tokens = image.tokens(grid_11xyz, check).float()
-        pooled = image.pool(tokens)[0]
-        cancel.check()
-        if not bool(torch.isfinite(pooled).all()) or not bool(torch.isfinite(tokens).all()):
-            raise BundleError(
-                f"The model answered with values that are not numbers in {self._choice.precision}; try float32.",
-                code="not_finite",
-            )
-        return tokens[0].to(torch.float16).cpu().numpy(), pooled.cpu().numpy()
+            tokens = self._model.image_encoder.tokens(grid_11xyz, check).float()
+        if not bool(torch.isfinite(tokens).all()):
+            raise self._not_finite()
+        return tokens
+
+    def _not_finite(self) -> BundleError:
+        return BundleError(
+            f"The model answered with values that are not numbers in {self._choice.precision}; try float32.",
+            code="not_finite",
+        )
+
+    def _parts(self, tokens: npt.NDArray[np.float16]) -> Iterator[Tensor]:
+        """Yield tokens float32 [n, C] on the device, a layer of the grid at a time."""
+        for layer in tokens:
+            yield torch.from_numpy(layer).to(self._choice.device).float().flatten(0, 1)
 
     @torch.inference_mode()
     def dense(self, tokens: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:

@@ -6,6 +6,7 @@ public package 0.1.3 and is recorded as *assumed* until somebody verifies it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,18 @@ from napari_colipri.text.findings import FINDING_NAMES
 
 __all__ = ["HARMLESS_KEYS", "PRESETS", "official_config", "tensor_shapes"]
 
-#: Name of a preset -> (mm per voxel, voxels per axis). The 1 mm preset stitches windows: a later version.
-PRESETS = {"colipri-0.1.3": (2.0, 192)}
+
+@dataclass(frozen=True)
+class Preset:
+    """A way for a public checkpoint to sample a volume: mm per voxel, voxels per axis of the grid and of a window."""
+
+    spacing_mm: float
+    size: int
+    window: int | None = None
+
+
+#: The public processor's own way, and the 1 mm one with the public model's sliding window.
+PRESETS = {"colipri-0.1.3": Preset(2.0, 192), "stitched-1mm": Preset(1.0, 384, 192)}
 #: Embedding width of the published Primus sizes (S, B, M, L) -> heads; weights do not reveal the number of heads.
 _PRIMUS_HEADS = {396: 6, 792: 12, 864: 12, 1056: 16}
 #: Widths of a published BERT -> heads (BERT heads are 64 wide).
@@ -163,7 +174,7 @@ def official_config(
     chosen = preset or "colipri-0.1.3"
     if chosen not in PRESETS:
         raise BundleError(
-            f"The preset {chosen!r} is not supported by this version; {', '.join(PRESETS)} is.",
+            f"There is no preset {chosen!r}: use {' or '.join(PRESETS)}.",
             code="unsupported_preset",
         )
     if not (folder / "model.safetensors").exists():
@@ -175,7 +186,7 @@ def official_config(
     weights = safe_file(folder, "model.safetensors", blobs=True)
     tokens = _token_file(folder)
     shapes = tensor_shapes(weights)
-    spacing, size = PRESETS[chosen]
+    sampling = PRESETS[chosen]
     return parse_config(
         {
             "format": 1,
@@ -183,8 +194,9 @@ def official_config(
             "title": "COLIPRI (official weights)",
             "input": {
                 "axis_order": axis_order or "RAS",
-                "spacing_mm": [spacing] * 3,
-                "size": [size] * 3,
+                "spacing_mm": [sampling.spacing_mm] * 3,
+                "size": [sampling.size] * 3,
+                "window": None if sampling.window is None else [sampling.window] * 3,
                 "hu_window": [-1000, 1000],
                 "preset": chosen,
             },

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -13,8 +14,10 @@ from napari_colipri.engine.findings import answer, ensemble, questions
 from napari_colipri.engine.localise import heat_values, peak
 from napari_colipri.engine.memory_cache import EncodingCache
 from napari_colipri.engine.preprocess import PREPROCESS_VERSION, to_model_grid
+from napari_colipri.engine.stages import Stages
 from napari_colipri.engine.text import UNKNOWN_WORDS, question_for
 from napari_colipri.engine.types import Encoding, Findings, HeatMap, ModelGrid, Segmentation
+from napari_colipri.engine.windows import pieces, scaled, slices
 from napari_colipri.errors import BundleError, OutOfResources, StudyRefused
 from napari_colipri.progress import CancelToken, Progress, report_nothing
 
@@ -26,6 +29,16 @@ if TYPE_CHECKING:
 __all__ = ["Session", "open_session"]
 
 _T = TypeVar("_T")
+
+#: Tokens compared with text at once: those of the largest grid that a tower takes whole.
+_TOGETHER = 24**3
+
+
+def _layers(tokens: npt.NDArray[np.float16]) -> Iterator[slice]:
+    """Yield parts of a token grid along its first axis."""
+    step = max(1, _TOGETHER // int(np.prod(tokens.shape[1:3])))
+    for start in range(0, len(tokens), step):
+        yield slice(start, start + step)
 
 
 class Session:
@@ -41,21 +54,11 @@ class Session:
         ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
     cache_bytes
         Ceiling of the encodings kept in memory, bytes.
-
-    Raises
-    ------
-    BundleError
-        Code ``unsupported_preset`` for a bundle whose volumes must be sampled in a way this version cannot.
     """
 
     def __init__(
         self, bundle: Bundle, *, device: str = "auto", precision: str = "auto", cache_bytes: int = 256 << 20
     ) -> None:
-        if "stitched" in bundle.config.input.preset:
-            raise BundleError(
-                f"The preset {bundle.config.input.preset!r} is not supported by this version: whole volumes only.",
-                code="unsupported_preset",
-            )
         self.bundle = bundle
         self._wanted = (device, precision)
         self._choice: Choice | None = None
@@ -254,10 +257,16 @@ class Session:
             raise BundleError(f"No heat map for {question.name!r}: {question.note}.", code=code)
         present = ensemble(self.embed_text(question.present))
         absent = ensemble(self.embed_text(question.absent))
-        dense = self._retried(lambda: self._loaded.dense(encoding.tokens))
-        values = heat_values(dense, present, absent, encoding.inside)
+        parts = [
+            heat_values(self._dense(encoding.tokens[part]), present, absent, encoding.inside[part])
+            for part in _layers(encoding.tokens)
+        ]
+        values = np.concatenate(parts)
         point, highest = peak(values, encoding.affine)
         return HeatMap(values, encoding.affine, point, highest, question.name, self.bundle.name)
+
+    def _dense(self, tokens: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+        return self._retried(lambda: self._loaded.dense(tokens))
 
     def segment(
         self,
@@ -275,7 +284,7 @@ class Session:
         Cancelled
             When ``cancel`` was set.
         """
-        from napari_colipri.engine.segment import class_statistics, covered_box, labels_to_source
+        from napari_colipri.engine.segment import class_statistics, covered_box
 
         self._check_mine(encoding)
         adapter = self.bundle.config.adapters.get("segmentation")
@@ -287,17 +296,33 @@ class Session:
         progress(0.0, "Segmenting")
         grid = to_model_grid(volume, self.bundle.input_spec)
         token.check()
-        scores = self._retried(lambda: self._loaded.decode(encoding.tokens, grid.values))
-        token.check()
-
-        def later(fraction: float, words: str) -> None:
-            progress(0.4 + 0.5 * fraction, words)
-
-        labels = labels_to_source(scores, grid.affine, volume, inside=grid.inside, progress=later, cancel=token)
-        size = self.bundle.config.input.size
+        labels = self._draw(volume, encoding, grid, progress, token)
+        size = self.bundle.input_spec.size
         classes = class_statistics(labels, volume, adapter.classes, box=covered_box(grid.affine, size, volume))
         progress(1.0, "Segmented")
         return Segmentation(labels, classes, self.bundle.name, self.bundle.hash, self.notes)
+
+    def _draw(
+        self, volume: CTVolume, encoding: Encoding, grid: ModelGrid, progress: Progress, cancel: CancelToken
+    ) -> npt.NDArray[np.uint8]:
+        """Decode and draw the grid piece by piece: one piece where the tower takes it whole."""
+        from napari_colipri.engine.segment import draw_piece
+
+        spec, patch = self.bundle.input_spec, self.bundle.config.vision.patch
+        labels = np.zeros(volume.hu.shape, np.uint8, order="F")
+        todo = list(pieces(spec.size, spec.tower_size, grid.inside))
+        whole = Stages(progress)
+        for number, piece in enumerate(todo):
+            cancel.check()
+            tokens = encoding.tokens[slices(scaled(piece.shown, patch))]
+            scores = self._retried(partial(self._decode, tokens, grid.values[slices(piece.shown)]))
+            cancel.check()
+            later = whole.part(0.9 * (number + 0.4) / len(todo), 0.9 * (number + 1) / len(todo))
+            draw_piece(labels, scores, piece, grid.affine, volume, progress=later, cancel=cancel)
+        return labels
+
+    def _decode(self, tokens: npt.NDArray[np.float16], values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return self._loaded.decode(tokens, values)
 
 
 def open_session(bundle: Bundle | str | None, *, device: str = "auto", precision: str = "auto") -> Session:

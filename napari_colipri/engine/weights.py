@@ -85,7 +85,7 @@ def load_towers(bundle: Bundle) -> ColipriModel:
         Naming the tensors that are missing, unknown or of another shape.
     """
     config = bundle.config
-    vision = {**config.vision.model_dump(), "size": config.input.size}
+    vision = {**config.vision.model_dump(), "size": bundle.input_spec.tower_size}
     text = {"config": config.text.bert(), "pool_heads": config.text.pool_heads}
     tensors = _read(bundle.file("model.safetensors"))
     with _NoDraws():

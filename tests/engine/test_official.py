@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from napari_colipri.ct.volume import CTVolume
@@ -20,116 +17,16 @@ from napari_colipri.engine.official import official_config
 from napari_colipri.engine.session import Session
 from napari_colipri.errors import BundleError
 from napari_colipri.text.findings import FINDING_NAMES
+from tests.engine.public import VOCABULARY, Public, make_public
 from tests.volumes import affine_for, chest, make_volume
 
 SIZE = 32  # voxels per axis of the small copy; the preset's own 192 is left to the benchmark
 SPACING = 10.0  # mm
-_TEXT = (
-    "[PAD] [UNK] [CLS] [SEP] [MASK] no not is are present there lung nodule nodules opacity heart pleural effusion "
-    "cardiomegaly . , - emphysema"
-)
-_LETTERS = [mark + letter for letter in "abcdefghijklmnopqrstuvwxyz" for mark in ("", "##")]
-VOCABULARY = list(dict.fromkeys([*_TEXT.split(), *_LETTERS]))
-
-
-def _public_model(size: int) -> Any:
-    """A small model of the public package's own classes: Primus-S width, one block, a BERT of one layer."""
-    import torch
-    from colipri.model.image import ImageEncoder
-    from colipri.model.multimodal import Model
-    from colipri.model.text import TextEncoder
-    from colipri.pooling import AttentionPool1D
-    from dynamic_network_architectures.architectures.primus import Primus
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(0)
-    backbone = Primus(
-        input_channels=1,
-        embed_dim=396,
-        patch_embed_size=(8, 8, 8),
-        num_classes=1,
-        eva_depth=1,
-        eva_numheads=6,
-        input_shape=(size,) * 3,
-        use_rot_pos_emb=True,
-        use_abs_pos_embed=False,
-        init_values=0.1,
-        scale_attn_inner=True,
-    )
-    bert = BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=192,
-        num_hidden_layers=1,
-        num_attention_heads=3,
-        intermediate_size=256,
-        max_position_embeddings=512,
-    )
-    model = Model(
-        ImageEncoder(backbone, torch.nn.Conv3d(396, 192, 1), AttentionPool1D(192, 12)),
-        TextEncoder(BertModel(bert, add_pooling_layer=False), AttentionPool1D(192, 12)),
-        temperature=0.05,
-    )
-    with torch.no_grad():
-        for parameter in model.parameters():  # off the initial zeros and ones, so that every tensor matters
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    return model.eval()
-
-
-@dataclass(frozen=True)
-class Public:
-    """The public package's model and processor, and its weights on disk."""
-
-    model: Any
-    processor: Any
-    folder: Path
-
-    def image(self, volume: CTVolume) -> Any:
-        import torch
-        import torchio
-
-        image = torchio.ScalarImage(
-            tensor=torch.from_numpy(np.ascontiguousarray(volume.hu))[None], affine=volume.affine
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return self.processor.to_images_batch(self.processor.process_images([image]))
-
-    def encode(self, volume: CTVolume, **options: bool) -> npt.NDArray[np.float32]:
-        import torch
-
-        with torch.no_grad():
-            out = self.model.encode_image(self.image(volume), project=True, normalize=True, **options)
-        return np.asarray(out[0].numpy())
-
-    def text(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        import torch
-
-        with torch.no_grad():
-            return np.asarray(self.model.encode_text(*self.processor.process_text(texts)).numpy())
-
-    def probabilities(self, volume: CTVolume, texts: list[str]) -> npt.NDArray[np.float32]:
-        import torch
-
-        with torch.no_grad():
-            pooled = self.model.encode_image(self.image(volume), project=True, pool=True, normalize=True)
-            return np.asarray(self.model.classify(pooled, torch.from_numpy(self.text(texts)))[0].numpy())
 
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Public:
-    folder = tmp_path_factory.mktemp("official") / "colipri"
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torchio's and hydra's own dependencies
-        from colipri.processor import Processor, get_processor
-        from transformers import BertTokenizer
-
-        model = _public_model(SIZE)
-        transform = get_processor(image_only=True, input_size=SIZE, spacing=SPACING)._image_transform
-        processor = Processor(transform, BertTokenizer(str(folder / "vocab.txt"), do_lower_case=True))
-    model.save_weights(folder / "model.safetensors")
-    return Public(model, processor, folder)
+    return make_public(tmp_path_factory.mktemp("official") / "colipri", window=SIZE, size=SIZE, spacing=SPACING)
 
 
 @pytest.fixture
@@ -215,9 +112,19 @@ def test_adding_and_opening_raw_give_the_same_hash(raw: Path) -> None:
     assert add_bundle(raw).hash == open_bundle(raw).hash
 
 
-def test_other_presets_belong_to_a_later_version(raw: Path) -> None:
-    with pytest.raises(BundleError) as caught:
-        add_bundle(raw, preset="stitched-1mm")
+def test_the_second_preset_stitches_windows_of_1_mm(raw: Path) -> None:
+    added = add_bundle(raw, "fine", preset="stitched-1mm")
+    spec = added.input_spec
+    assert (spec.preset, spec.spacing_mm, spec.size) == ("stitched-1mm", (1.0, 1.0, 1.0), (384, 384, 384))
+    assert spec.tower_size == (192, 192, 192)
+    assert added.config.settings.preset == "verified"
+    assert open_bundle("fine").input_spec == spec
+    assert added.hash != add_bundle(raw, "coarse").hash
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones(raw: Path) -> None:
+    with pytest.raises(BundleError, match=r"colipri-0\.1\.3 or stitched-1mm") as caught:
+        add_bundle(raw, preset="whole-3mm")
     assert caught.value.code == "unsupported_preset"
 
 

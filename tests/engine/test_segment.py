@@ -13,7 +13,8 @@ from napari_colipri.ct.geometry import slice_coordinates
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine.config import InputSpec
 from napari_colipri.engine.preprocess import to_model_grid
-from napari_colipri.engine.segment import argmax_labels, class_statistics, covered_box, labels_to_source
+from napari_colipri.engine.segment import class_statistics, covered_box, labels_to_source
+from napari_colipri.engine.slicers import argmax_labels
 from napari_colipri.engine.types import ModelGrid
 from napari_colipri.errors import Cancelled
 from napari_colipri.progress import CancelToken

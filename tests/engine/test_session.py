@@ -351,16 +351,6 @@ def test_weights_that_do_not_fit_are_named(folder: Path, tmp_path: Path, change:
     assert named.get(change, "model.safetensors") in caught.value.message
 
 
-def test_a_stitched_preset_belongs_to_a_later_version(folder: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(folder, tmp_path / "stitched"))
-    bundle = open_bundle(other)
-    changed = bundle.config.input.model_dump(mode="json") | {"preset": "stitched-1mm"}
-    refresh_checksums(other, input=changed)
-    with pytest.raises(BundleError) as caught:
-        Session(open_bundle(other), device="cpu")
-    assert caught.value.code == "unsupported_preset"
-
-
 @pytest.mark.parametrize(("device", "precision"), [("tpu", "auto"), ("cpu", "float8")])
 def test_unknown_devices_and_precisions_are_refused(bundle: Bundle, device: str, precision: str) -> None:
     with pytest.raises(BundleError):
