@@ -47,7 +47,9 @@ def add_model(
     name: Annotated[str | None, typer.Option("--name", help="Under which to add it.")] = None,
     axis_order: Annotated[str | None, typer.Option("--axis-order", help="Of an official folder: RAS or SAR.")] = None,
     pooling: Annotated[str | None, typer.Option("--pooling", help="Of an official folder: masked or unmasked.")] = None,
-    preset: Annotated[str | None, typer.Option("--preset", help="Of an official folder: colipri-0.1.3 or stitched-1mm.")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Of an official folder: colipri-0.1.3 or stitched-1mm.")
+    ] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Of a repository.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Download without asking.")] = False,
 ) -> None:
