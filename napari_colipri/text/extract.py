@@ -13,7 +13,7 @@ from typing import Any
 from napari_colipri.text.findings import FINDING_NAMES
 from napari_colipri.text.lexicon import ANY_FINDING, TERMS, Term, body_region
 from napari_colipri.text.places import Severity, count_in, places_in, severity_in
-from napari_colipri.text.scope import Polarity, clauses, polarity, without_parentheses
+from napari_colipri.text.scope import Polarity, clauses, lowered, polarity, without_parentheses
 from napari_colipri.text.sentences import SectionKind, sentence_spans, split_sections
 from napari_colipri.text.side_and_size import Side, comparison_words, sides_in, sizes_mm
 
@@ -98,10 +98,10 @@ def extract(report: str) -> tuple[Mention, ...]:
         for start, stop in _readable(section.text):
             sentence = " ".join(section.text[start:stop].split())
             span = (section.start + start, section.start + stop)
-            lowered = sentence.lower()
-            region = body_region(lowered) or region
-            if ANY_FINDING.search(lowered):
-                found += _mentions(sentence, lowered, region, section.name, span)
+            small = lowered(sentence)
+            region = body_region(small) or region
+            if ANY_FINDING.search(small):
+                found += _mentions(sentence, small, region, section.name, span)
     return tuple(found)
 
 
@@ -119,16 +119,16 @@ def _readable(text: str) -> Iterator[tuple[int, int]]:
 def sentence_mentions(sentence: str) -> tuple[Mention, ...]:
     """Return the mentions in one sentence, read without its surroundings."""
     text = " ".join(sentence.split())
-    lowered = text.lower()
-    return tuple(_mentions(text, lowered, body_region(lowered), "", (0, len(sentence))))
+    small = lowered(text)
+    return tuple(_mentions(text, small, body_region(small), "", (0, len(sentence))))
 
 
-def _mentions(sentence: str, lowered: str, region: str, section: str, span: tuple[int, int]) -> Iterator[Mention]:
+def _mentions(sentence: str, small: str, region: str, section: str, span: tuple[int, int]) -> Iterator[Mention]:
     compares = comparison_words(sentence)
-    plain = without_parentheses(lowered)
+    plain = without_parentheses(small)
     for first, last in clauses(plain):
         clause = plain[first:last]
-        full = lowered[first:last]
+        full = small[first:last]
         local = body_region(clause) or region
         done: set[tuple[str, Polarity]] = set()
         for term, start, stop in _named(clause, local):

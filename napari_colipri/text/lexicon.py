@@ -94,9 +94,13 @@ TERMS: tuple[Term, ...] = (
         counted=False,
     ),
     _term("Cardiomegaly", rf"\bcardiomegaly\b|\bcardiac enlargement|{_pair(_BIG, _HEART, 40)}"),
-    _term("Pericardial effusion", _pair(_FLUID, r"\bpericardi\w+", 70)),
+    _term("Pericardial effusion", _pair(_FLUID, r"\bpericardi\w+|\baround the heart\b", 70)),
     _term("Coronary artery wall calcification", _pair(_CALCIUM, _CORONARY, 90)),
-    _term("Hiatal hernia", r"\bhiat(?:al|us) hernia\w*|\bsliding (?:type )?hernia\w*|\bherniat\w+[^.;]{0,40}\bhiat\w+"),
+    _term(
+        "Hiatal hernia",
+        r"\bhiat(?:al|us) hernia\w*|\bsliding (?:type )?hernia\w*|\bherniat\w+[^.;]{0,40}\bhiat\w+|"
+        r"\bhernia of the stomach",
+    ),
     _term(
         "Lymphadenopathy",
         r"\blymphadenopath\w+|\badenopath\w+|\blaps?\b|\blymphadenomegal\w+|"
@@ -108,6 +112,7 @@ TERMS: tuple[Term, ...] = (
         "Atelectasis",
         r"(?<!fibro)(?<!fibro )(?<!fibro-)\batelecta\w+|\bcollapsed? (?:of )?(?:the )?(?:\w+ ){0,2}(?:lung|lobe)",
     ),
+    _term("Atelectasis", r"\bvolume loss|\bloss of volume", lung=True, weak=True, counted=False),
     _term(
         "Lung nodule",
         r"\b(?:micro)?nodules?\b(?! in the pleura)|\bnodular (?:\w+ )?(?:lesions?|opacit\w+|formations?)|"
@@ -154,7 +159,7 @@ TERMS: tuple[Term, ...] = (
 
 #: Beginnings of the words above: a quick look whether a sentence can name a finding at all.
 ANY_FINDING = re.compile(
-    r"calc|ather|plaque|heart|cardi|effusion|fluid|hernia|node|adenop|adenomeg|laps?\b|emphys|bulla|bleb|atelec|collaps|"
+    r"calc|ather|plaque|heart|cardi|effusion|fluid|hernia|node|adenop|adenomeg|laps?\b|emphys|bulla|bleb|atelec|collaps|volume|"
     r"nodul|glass|opaci|densit|infiltr|ggo|paving|sequel|fibro|scar|pleuroparen|parenchymal band|thora|mosaic|"
     r"bronch|consolid|sept|kerley|interlobular|cathet|pacemak|stent|prosth|clip|sutur|material|device|object|hardware|"
     r"artifact|implant|wire|electrode|lead|icd\b|tube|cannula|port|screw|valve|staple|drain|coil|cement|"

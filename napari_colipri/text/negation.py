@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from napari_colipri.text.extract import Mention, sentence_mentions
 from napari_colipri.text.findings import finding_term
-from napari_colipri.text.scope import clauses, is_denied, without_parentheses
+from napari_colipri.text.scope import clauses, is_denied, lowered, without_parentheses
 
 __all__ = ["negate"]
 
@@ -21,12 +21,16 @@ _BE = r"(?:is|are|was|were|has been|have been|can be|could be|may be|might be)"
 _HINTS = r"(?:suspicious|suggestive|compatible|consistent)\b"
 _SHOWS = r"(?:shows?|showed|demonstrates?|demonstrated|reveals?|revealed|contains?|has|have|had|includes?|included)"
 _SIZE = r"\d+(?:[.,]\d+)?(?:\s*[x×]\s*\d+(?:[.,]\d+)?){0,2}\s*-?(?:mm|cm)\b"
+_BEFORE_SIZE = (
+    r"(?:measur\w+|with|of|reaching|up to|about|approximately|and|less than|more than|(?:great|larg|small)er than|"
+    r"not exceeding|(?:short|long) axis|diameters?|sizes?|thickness|depth|length|width)"
+)
 _SIZES = re.compile(
     rf",?\s*(?:\((?:[^()]*?){_SIZE}[^()]*\)|(?:the (?:largest|biggest)(?: of which)?(?: one)?(?: is)? )?"
-    r"(?:measur\w+|with an? (?:\w+ )?(?:diameter|size|thickness|depth)(?: of)?|of|up to|reaching|about|approximately)"
-    rf"(?: (?:up to|about|approximately|as much as|at most))*\s*{_SIZE}"
-    rf"(?: in (?:size|diameter|thickness|depth|width))?|"
-    rf"{_SIZE}(?: in (?:size|diameter|thickness)| (?:diameter|thick))?)(?! apart)",
+    rf"{_BEFORE_SIZE}\s+(?:(?:{_BEFORE_SIZE}|an?)\s+)*{_SIZE}(?: in (?:size|diameter|thickness|depth|width))?|"
+    rf"{_SIZE}(?: in (?:size|diameter|thickness)| (?:diameter|thick))?)(?! (?:apart|from)\b)|"
+    r",? the (?:largest|biggest|longest|larger) (?:one )?of (?:which|them)\b[^,;]*|"
+    r"\s*\((?:mild|moderate|severe|small)\)",
     re.I,
 )
 _DEGREE = (
@@ -97,7 +101,7 @@ def negate(sentence: str) -> str:
 def _parts(body: str) -> list[tuple[int, int]]:
     """Statements, cut at "and" too where both sides have a verb of their own."""
     found: list[tuple[int, int]] = []
-    for start, stop in clauses(without_parentheses(body.lower())):
+    for start, stop in clauses(without_parentheses(lowered(body))):
         for joint in _JOINT.finditer(body, start, stop):
             if _VERB.search(body, start, joint.start()) and _VERB.search(body, joint.end(), stop):
                 found.append((start, joint.start()))
@@ -140,7 +144,8 @@ def _plain(mentions: tuple[Mention, ...], *, absent: bool) -> str:
     words = (" or " if absent else " and ").join(
         dict.fromkeys(term.noun if term else m.words.lower() for term, m in zip(named, mentions, strict=True))
     )
-    return f"there is no {words}" if absent else f"there is {_with_article(words)}"
+    be = "are" if re.search(r"(?<!si)(?<!s)s\Z", words) else "is"
+    return f"there {be} no {words}" if absent else f"there {be} {_with_article(words)}"
 
 
 def _deny(core: str, mentions: tuple[Mention, ...]) -> str:
@@ -154,7 +159,7 @@ def _deny(core: str, mentions: tuple[Mention, ...]) -> str:
     if there:
         return text[: there.end()] + "no " + _none(text[there.end() :])
     words = mentions[0].words.lower() if mentions else ""
-    at = max(text.lower().find(words), 0)
+    at = max(lowered(text).find(words), 0)
     inside = _COPULA.search(text, at, at + len(words))
     copula = inside or _COPULA.search(text, at + len(words))
     shows = re.search(rf"\b{_SHOWS}\s+", text[:at], re.I)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias
 
-__all__ = ["Polarity", "clauses", "is_denied", "last_match", "polarity", "without_parentheses"]
+__all__ = ["Polarity", "clauses", "is_denied", "last_match", "lowered", "polarity", "without_parentheses"]
 
 Polarity: TypeAlias = Literal["present", "absent", "uncertain"]
 
@@ -23,7 +23,8 @@ _SEEN = (
 _ADVERB = r"(?:also|again|clearly|still|newly|significantly|definitely|clear|any|longer|currently|been|be|to)"
 
 _BOUNDARY = re.compile(
-    r"[;•\"“”]|[.:](?=\s)|\b(?:but|however|although|though|whereas|while|except(?:ing)?(?: for)?|apart from|aside from|"
+    r"[;•\"“”]|\.(?=\s)|(?<!\babsent)(?<!\bpresent):(?=\s)|\b(?:but|however|"
+    r"although|though|whereas|while|except(?:ing)?(?: for)?|apart from|aside from|"
     r"other than|nevertheless|nonetheless|yet)\b|,\s+(?=there (?:is|are|was|were)\b)|\band (?=there (?:is|are)\b)"
 )
 _PARENTHESES = re.compile(r"\([^()]*\)")
@@ -89,6 +90,12 @@ _HISTORY = re.compile(r"\b(?:history of|known (?:case|to have)|status post|clini
 def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     """Return the last place where ``pattern`` matches, or None."""
     return max(pattern.finditer(text), key=lambda match: match.start(), default=None)
+
+
+def lowered(text: str) -> str:
+    """Return ``text`` in lower case and of the same length, so that places in one are places in the other."""
+    small = text.lower()
+    return small if len(small) == len(text) else "".join(min(each.lower(), each, key=len) for each in text)
 
 
 def without_parentheses(sentence: str) -> str:
