@@ -18,7 +18,16 @@ from training.loop.errors import ConfigError
 from training.objectives.model import ModelConfig
 from training.objectives.task import ObjectivesConfig
 
-__all__ = ["PRESETS", "DataConfig", "OptimiserConfig", "RunConfig", "TrainingConfig", "load_config", "parse_config"]
+__all__ = [
+    "PRESETS",
+    "DataConfig",
+    "OptimiserConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "load_config",
+    "override",
+    "parse_config",
+]
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
@@ -104,7 +113,9 @@ class DataConfig:
     crop
         ``random`` within the stored grid, or ``centre`` as the product does.
     augment, vary_text
-        Vary images; shuffle sections and sentences and mix in short captions.
+        Vary images; shuffle sections and sentences.
+    captions
+        Share of reports that a single sentence on one finding stands in for; the report decoder wants whole ones.
     pairs
         Opposite sentences made per study (at most).
     """
@@ -113,6 +124,7 @@ class DataConfig:
     crop: Literal["random", "centre"] = "random"
     augment: bool = True
     vary_text: bool = True
+    captions: float = 0.0
     pairs: int = 8
 
 
@@ -191,7 +203,8 @@ def _read(source: str | Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merged
 
 
-def _override(values: dict[str, Any], assignment: str) -> dict[str, Any]:
+def override(values: dict[str, Any], assignment: str) -> dict[str, Any]:
+    """Return ``values`` with one ``key=value`` on top."""
     key, sign, text = assignment.partition("=")
     if not sign or not key:
         raise ConfigError(f"An override reads key=value, such as run.steps=100, not {assignment!r}.")
@@ -260,5 +273,5 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> TrainingCo
     """
     values = _read(source)
     for assignment in overrides:
-        values = _override(values, assignment)
+        values = override(values, assignment)
     return parse_config(values, Path(source).name)

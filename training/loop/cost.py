@@ -14,7 +14,7 @@ from training.objectives.masked import MaskedConfig
 from training.objectives.model import ModelConfig
 from training.objectives.report import ReportConfig
 
-__all__ = ["Cost", "Memory", "Work", "cost", "memory", "parameters"]
+__all__ = ["Cost", "Memory", "Work", "cost", "eva_work", "memory", "parameters"]
 
 #: Hidden width of Primus' gated MLP over its width (timm's EVA block, as the public backbone sets it).
 _MLP = 8 / 3
@@ -83,7 +83,8 @@ class Memory:
         return fixed + (self.recomputed if checkpointing else self.kept)
 
 
-def _eva(tokens: float, width: int, depth: int) -> Work:
+def eva_work(tokens: float, width: int, depth: int) -> Work:
+    """Return the work of ``depth`` blocks of the vision tower on one volume."""
     hidden = int(width * _MLP)
     products = depth * tokens * (8 * width**2 + 6 * width * hidden)
     return Work(products, depth * 4 * tokens**2 * width)
@@ -102,8 +103,8 @@ def _writer(config: ReportConfig, model: ModelConfig, tokens: float, vocab: int)
 
 
 def _painter(config: MaskedConfig, model: ModelConfig, tokens: float) -> Work:
-    seen = _eva(tokens * (1 - config.ratio), model.embed_dim, model.depth)
-    return seen + _eva(tokens, config.width, config.depth) + Work(tokens * 2 * config.width * model.patch**3)
+    seen = eva_work(tokens * (1 - config.ratio), model.embed_dim, model.depth)
+    return seen + eva_work(tokens, config.width, config.depth) + Work(tokens * 2 * config.width * model.patch**3)
 
 
 def _tokens(model: ModelConfig) -> float:
@@ -124,7 +125,7 @@ def cost(config: TrainingConfig, vocab_size: int) -> Cost:
     model, wanted = config.model, config.objectives
     tokens, width = _tokens(model), model.embed_dim
     patch = Work(tokens * 2 * width * model.patch**3)
-    tower = _eva(tokens, width, model.depth) + patch
+    tower = eva_work(tokens, width, model.depth) + patch
     head = Work(tokens * 2 * width * model.projection_dim + tokens * 4 * model.projection_dim**2)
     paired = 1.0 - (config.data.unpaired if wanted.masked is not None else 0.0)
     text = _bert(

@@ -37,7 +37,7 @@ from training.objectives.ranks import rank, sum_over_ranks, world
 from training.objectives.task import build_task
 from training.objectives.window import prepare_window
 
-__all__ = ["Outcome", "Trainer", "seed_for"]
+__all__ = ["Outcome", "Trainer", "launch", "seed_for"]
 
 #: After so many steps without a single term, an objective is reported as idle.
 _IDLE_AFTER = 20
@@ -70,6 +70,8 @@ class Trainer:
         Takes ``checkpoints/``, ``log.jsonl`` and ``tensorboard/``; a run found there goes on.
     cpu
         Keep off the GPU.
+    accelerator
+        From :func:`launch`, where the source had to know its process first.
     watch
         Called with step and figures of every log entry.
 
@@ -82,11 +84,18 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainingConfig, source: Source, folder: Path, *, cpu: bool = False, watch: Watch | None = None
+        self,
+        config: TrainingConfig,
+        source: Source,
+        folder: Path,
+        *,
+        cpu: bool = False,
+        accelerator: Accelerator | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.config, self.source, self.folder = config, source, folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.accelerator = _accelerator(config, cpu=cpu)
+        self.accelerator = accelerator or launch(config, cpu=cpu)
         torch.manual_seed(seed_for(config.run.seed))
         self.task = build_task(config.model, config.objectives, config.vocabulary_folder)
         if config.run.compile and self.accelerator.device.type == "cuda":
@@ -314,7 +323,14 @@ class Trainer:
         self.seconds, self.failed_in_a_row = found.state["seconds"], found.state["failed_in_a_row"]
 
 
-def _accelerator(config: TrainingConfig, *, cpu: bool) -> Accelerator:
+def launch(config: TrainingConfig, *, cpu: bool = False) -> Accelerator:
+    """Join the processes of this run (as ``torchrun`` started them; else there is one) and choose the device.
+
+    Raises
+    ------
+    ConfigError
+        If the precision does not work here.
+    """
     names = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
     on_gpu = torch.cuda.is_available() and not cpu
     if config.run.precision == "float16" and not on_gpu:

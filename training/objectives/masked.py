@@ -18,7 +18,7 @@ from dynamic_network_architectures.building_blocks.eva import Eva
 from torch import Tensor, nn
 
 from training.objectives.base import Batch, Objective, denominator
-from training.objectives.model import Colipri, ModelConfig
+from training.objectives.model import Colipri, ModelConfig, fused_attention
 
 __all__ = ["Masked", "MaskedConfig", "hidden_patches", "patches", "visible_tokens"]
 
@@ -63,8 +63,9 @@ def visible_tokens(model: Colipri, image_B1XYZ: Tensor, visible_BV: Tensor) -> T
     kept_BVP = _pick(patches(image_B1XYZ, model.config.patch), visible_BV)
     x_BVC = nn.functional.linear(kept_BVP, project.weight.flatten(1), project.bias)
     rope = backbone.eva.rope.get_embed().to(x_BVC.dtype)[visible_BV][:, None]
-    for block in backbone.eva.blocks:
-        x_BVC = block(x_BVC, rope=rope)
+    with fused_attention(x_BVC.device):
+        for block in backbone.eva.blocks:
+            x_BVC = block(x_BVC, rope=rope)
     out: Tensor = backbone.eva.norm(x_BVC)
     return out
 

@@ -6,6 +6,7 @@ Shape suffixes: B batch, n rows with a text, x y z tokens, N tokens in a row, C 
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_colipri.engine.tokenizer import TextTokenizer, load_tokenizer
 from napari_colipri.engine.towers import ColipriModel, build_model
 from training.objectives.base import Batch
 
-__all__ = ["Colipri", "ModelConfig", "TextConfig"]
+__all__ = ["Colipri", "ModelConfig", "TextConfig", "fused_attention"]
 
 #: Largest inverse temperature, as in CLIP.
 _LARGEST_SCALE = 100.0
@@ -99,6 +101,15 @@ class ModelConfig:
         return vision, {"config": bert, "pool_heads": self.pool_heads}
 
 
+def fused_attention(device: torch.device) -> AbstractContextManager[None]:
+    """On a GPU, allow only attention that never writes its scores: at 192³ they take 4.6 GB a copy and layer."""
+    if device.type != "cuda":
+        return nullcontext()
+    kernels = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+    pinned: AbstractContextManager[None] = sdpa_kernel(kernels)
+    return pinned
+
+
 class Colipri(nn.Module):
     """Towers, learned temperature and tokenizer.
 
@@ -136,7 +147,8 @@ class Colipri(nn.Module):
     def tokens(self, batch: Batch) -> Tensor:
         """Return tokens [B, x, y, z, C]; tokens that the batch brings along are taken as they are."""
         if "tokens" not in batch:
-            batch["tokens"] = self.towers.image_encoder.tokens(batch["image"])
+            with fused_attention(self.device):
+                batch["tokens"] = self.towers.image_encoder.tokens(batch["image"])
         out: Tensor = batch["tokens"]
         return out
 
