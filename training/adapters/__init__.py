@@ -1,0 +1,1 @@
+"""What is trained on a finished encoder: probes, calibration, segmentation and report decoders."""
