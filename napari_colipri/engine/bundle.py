@@ -82,7 +82,12 @@ class Bundle:
     @property
     def has_decoder(self) -> bool:
         """Whether the bundle can segment."""
-        return "segmentation" in self.config.adapters
+        return self.config.adapters.segmentation is not None
+
+    @property
+    def has_report_decoder(self) -> bool:
+        """Whether the bundle can write text."""
+        return self.config.adapters.report is not None
 
     def file(self, name: str) -> Path:
         """Return the path of one of the bundle's files."""

@@ -131,7 +131,7 @@ def verify_files(folder: Path, config: BundleConfig) -> None:
     present = sorted(entry.name for entry in os.scandir(folder))
     if len(present) > _MAX_FILES:
         raise BundleError(f"The bundle holds more than {_MAX_FILES} files.", code="unexpected_file")
-    needed = {"model.safetensors", *(adapter.file for adapter in config.adapters.values())}
+    needed = {"model.safetensors", *config.adapters.files}
     for name in sorted(needed - set(config.sha256)):
         raise BundleError(f"{name} is not in the bundle's table of checksums.", code="missing_file")
     for name in present:

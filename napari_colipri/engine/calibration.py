@@ -170,11 +170,17 @@ def calibrated(items: Iterable[Finding], calibration: Calibration | None, domain
     """
     if calibration is None or calibration.domain != domain:
         return tuple(items)
-    out = []
-    for item in items:
-        entry = calibration.entry(item.name, "zero-shot")
-        if entry is not None and item.probability is not None:
-            said = calibration.statement(entry, item.probability)
-            item = replace(item, probability=float(entry.apply(item.probability)), calibration=said)
-        out.append(item)
-    return tuple(out)
+    return tuple(_calibrated(item, calibration) for item in items)
+
+
+def _calibrated(item: Finding, calibration: Calibration) -> Finding:
+    entry = calibration.entry(item.name, "zero-shot")
+    if entry is not None and item.probability is not None:
+        said = calibration.statement(entry, item.probability)
+        item = replace(item, probability=float(entry.apply(item.probability)), calibration=said)
+    second = calibration.entry(item.name, "probe")
+    if second is not None and item.probe is not None:
+        raw = float(item.probe["probability"])
+        said = calibration.statement(second, raw)
+        item = replace(item, probe={**item.probe, "probability": float(second.apply(raw)), "calibration": said})
+    return item

@@ -21,11 +21,15 @@ from pydantic import (
 __all__ = [
     "CXR_BERT",
     "AdapterConfig",
+    "AdaptersConfig",
     "BundleConfig",
+    "CalibrationConfig",
     "ClassConfig",
     "FindingConfig",
     "InputConfig",
     "InputSpec",
+    "ProbesConfig",
+    "ReportConfig",
     "SettingsConfig",
     "TextConfig",
     "TrainedOn",
@@ -224,10 +228,14 @@ class ClassConfig(_Frozen):
 
 
 class AdapterConfig(_Frozen):
-    """A segmentation decoder: its file, architecture, width and classes (labels 1, 2, … without gaps)."""
+    """A segmentation decoder: its file, architecture, width and classes (labels 1, 2, … without gaps).
+
+    ``patch`` decodes tokens alone, as Primus does; ``patch-conv`` adds a shallow convolutional path over the image, and
+    only it has a width.
+    """
 
     file: str = "segmentation.safetensors"
-    architecture: Literal["patch-conv"] = "patch-conv"
+    architecture: Literal["patch-conv", "patch"] = "patch-conv"
     width: int = Field(default=32, ge=8, le=256, multiple_of=8)
     classes: tuple[ClassConfig, ...] = Field(min_length=1)
 
@@ -236,6 +244,64 @@ class AdapterConfig(_Frozen):
         if [item.label for item in self.classes] != list(range(1, len(self.classes) + 1)):
             raise ValueError("labels must be 1, 2, … in order: they are the decoder's output channels")
         return self
+
+
+class ProbesConfig(_Frozen):
+    """A probe: its file, how it pools, and per finding the threshold of highest F1 on validation studies."""
+
+    file: str = "probes.safetensors"
+    pooling: Literal["average", "max", "attention", "mean-query", "four-query"]
+    findings: tuple[str, ...] = Field(min_length=1, max_length=512)
+    thresholds: tuple[float | None, ...]
+
+    @model_validator(mode="after")
+    def _one_each(self) -> ProbesConfig:
+        if len(self.thresholds) != len(self.findings) or len(set(self.findings)) != len(self.findings):
+            raise ValueError("findings must differ, and each needs one threshold")
+        return self
+
+
+class ReportConfig(_Frozen):
+    """A report decoder: its file and sizes; longest text in tokens; how many texts are weighed against each other."""
+
+    file: str = "report.safetensors"
+    width: int = Field(ge=8, le=4096)
+    depth: int = Field(ge=1, le=48)
+    heads: int = Field(ge=1, le=64)
+    length: int = Field(ge=8, le=8192)
+    beams: int = Field(default=1, ge=1, le=16)
+
+    @model_validator(mode="after")
+    def _fits(self) -> ReportConfig:
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
+
+
+class CalibrationConfig(_Frozen):
+    """A table of calibrated findings; what is in it is checked when it is read."""
+
+    file: Literal["calibration.json"] = "calibration.json"
+
+
+class AdaptersConfig(_Frozen):
+    """What a bundle brings beside its towers; each is optional, and what is absent is not written."""
+
+    segmentation: AdapterConfig | None = None
+    report: ReportConfig | None = None
+    probes: ProbesConfig | None = None
+    calibration: CalibrationConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _present(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # a bundle's hash covers this table: an adapter that is not there must leave no trace in it
+        return {name: value for name, value in serialise(self).items() if value is not None}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the adapters' files."""
+        every = (self.segmentation, self.report, self.probes, self.calibration)
+        return tuple(each.file for each in every if each is not None)
 
 
 class BundleConfig(_Frozen):
@@ -251,7 +317,7 @@ class BundleConfig(_Frozen):
     settings: SettingsConfig = SettingsConfig()
     findings: tuple[FindingConfig, ...] = Field(default=(), max_length=512)
     unresolved: tuple[str, ...] = ()
-    adapters: dict[Literal["segmentation"], AdapterConfig] = {}
+    adapters: AdaptersConfig = AdaptersConfig()
     intended_use: str = ""
     licence: str = ""
     source: dict[str, Any] | None = None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from dynamic_network_architectures.building_blocks.patch_encode_decode import PatchDecode
 from torch import Tensor, nn
 
-__all__ = ["PatchConvDecoder"]
+__all__ = ["PatchConvDecoder", "PatchDecoder"]
 
 
 def _up(inside: int, outside: int) -> nn.Module:
@@ -54,4 +55,29 @@ class PatchConvDecoder(nn.Module):
         half = self.fuse(torch.cat([coarse, self.image_to_half(image_B1XYZ)], dim=1))
         full = torch.cat([self.to_full(half), self.image_to_full(image_B1XYZ)], dim=1)
         out: Tensor = self.head(self.full(full))
+        return out
+
+
+class PatchDecoder(nn.Module):
+    """The decoder of Primus: transposed convolutions from tokens to voxels, without a look at the image.
+
+    Source: ``PatchDecode`` of dynamic-network-architectures, used as it is.
+
+    Parameters
+    ----------
+    embed_dim
+        Width C of the tokens.
+    classes
+        Number of classes, background included.
+    patch
+        Patch edge, voxels.
+    """
+
+    def __init__(self, *, embed_dim: int, classes: int, patch: tuple[int, int, int] = (8, 8, 8)) -> None:
+        super().__init__()
+        self.up_projection = PatchDecode(patch, embed_dim, classes)
+
+    def forward(self, tokens_BXYZC: Tensor, image_B1XYZ: Tensor) -> Tensor:
+        """Return logits [B, classes, X, Y, Z]; the image decides nothing."""
+        out: Tensor = self.up_projection(tokens_BXYZC.permute(0, 4, 1, 2, 3))
         return out

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_colipri.engine.config import BundleConfig
+from napari_colipri.engine.config import BundleConfig, ProbesConfig
 from napari_colipri.engine.types import Finding
 from napari_colipri.text.findings import FINDING_NAMES
 
-__all__ = ["UNRESOLVED", "UNTRAINED", "Embed", "Question", "answer", "ensemble", "probability", "questions"]
+__all__ = [
+    "UNRESOLVED",
+    "UNTRAINED",
+    "Embed",
+    "Question",
+    "answer",
+    "ensemble",
+    "probability",
+    "questions",
+    "with_probe",
+]
 
 _Vectors: TypeAlias = npt.NDArray[np.float32]
 #: Texts to L2-normalised vectors [n, D].
@@ -102,4 +112,32 @@ def answer(pooled: _Vectors, asked: Sequence[Question], embed: Embed, temperatur
             present, absent = ensemble(embed(list(question.present))), ensemble(embed(list(question.absent)))
             value = probability(pooled, present, absent, temperature)
         out.append(Finding(question.name, value, question.present, question.absent, note=question.note))
+    return tuple(out)
+
+
+def with_probe(
+    items: Sequence[Finding], adapter: ProbesConfig | None, probabilities: _Vectors | None
+) -> tuple[Finding, ...]:
+    """Return findings with the probe's answer beside the zero-shot one.
+
+    A finding that the bundle gives no number for gets none from the probe either.
+
+    Parameters
+    ----------
+    items
+        Zero-shot answers.
+    adapter, probabilities
+        Of the probe, [F]; None where the bundle has none.
+    """
+    if adapter is None or probabilities is None:
+        return tuple(items)
+    told = dict(zip(adapter.findings, zip(probabilities.tolist(), adapter.thresholds, strict=True), strict=True))
+    out = []
+    for item in items:
+        if item.probability is not None and item.name in told:
+            value, threshold = told[item.name]
+            called = threshold is not None and value >= threshold
+            second = {"probability": value, "threshold": threshold, "called": called, "calibration": None}
+            item = replace(item, probe=second)
+        out.append(item)
     return tuple(out)

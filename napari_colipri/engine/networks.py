@@ -15,6 +15,7 @@ from napari_colipri.engine.bundle import Bundle
 from napari_colipri.engine.device import Choice, pinned_attention
 from napari_colipri.engine.tokenizer import TextTokenizer, load_tokenizer
 from napari_colipri.engine.windows import Box, Triple, scaled, slices, windows
+from napari_colipri.engine.writing import no_report_decoder
 from napari_colipri.errors import BundleError
 from napari_colipri.progress import CancelToken, Progress
 
@@ -22,7 +23,8 @@ with warnings.catch_warnings():
     # timm scripts a class that torch is about to retire; nothing that a user can do about it
     warnings.filterwarnings("ignore", message=r".*torch\.jit.*")
     from napari_colipri.engine.pooling import pool_in_parts
-    from napari_colipri.engine.weights import load_decoder, load_towers
+    from napari_colipri.engine.report_decoder import ReportDecoder
+    from napari_colipri.engine.weights import load_decoder, load_probe, load_report_decoder, load_towers
 
 __all__ = ["Networks"]
 
@@ -35,7 +37,7 @@ def _whole(size: Triple) -> Box:
 
 
 class Networks:
-    """Towers and decoder of a bundle.
+    """Towers and adapters of a bundle; adapters are read when they are first asked.
 
     The transformer of the vision tower computes in the chosen precision; projection, pooling, text and whatever is
     compared are float32.
@@ -63,7 +65,7 @@ class Networks:
             )
         self._texts: OrderedDict[str, npt.NDArray[np.float32]] = OrderedDict()
         self._model = load_towers(bundle)
-        self._decoder: torch.nn.Module | None = None
+        self._adapters: dict[str, torch.nn.Module] = {}
         self.temperature = float(self._model.softmax_temperature)
         self.move(choice)
 
@@ -76,15 +78,15 @@ class Networks:
             image = self._model.image_encoder
         self._model.to(choice.device)
         image.backbone.to(choice.dtype)
-        if self._decoder is not None:
-            self._decoder.to(choice.device)
+        for adapter in self._adapters.values():
+            adapter.to(choice.device)
         if choice.device != "cuda" and torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def free(self) -> None:
         """Drop everything and give the device's memory back."""
         del self._model
-        self._decoder = None
+        self._adapters.clear()
         self._texts.clear()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -203,12 +205,56 @@ class Networks:
         Channels last and bfloat16 take a third to a half of the time of plain float32 where the processor has it, and
         move the best class of 0.03 % of the voxels.
         """
-        if self._decoder is None:
-            decoder = load_decoder(self._bundle).to(self._choice.device)
-            self._decoder = decoder.to(memory_format=torch.channels_last_3d)
         device = self._choice.device
+        if "segmentation" not in self._adapters:
+            decoder = load_decoder(self._bundle).to(device)
+            self._adapters["segmentation"] = decoder.to(memory_format=torch.channels_last_3d)
         image = torch.from_numpy(np.ascontiguousarray(values))[None, None].to(device)
         quick = device == "cuda" or (device == "cpu" and "AVX512" in torch.backends.cpu.get_cpu_capability())
         with torch.autocast(device, dtype=torch.bfloat16, enabled=quick):
-            scores = self._decoder(self._tokens(tokens), image.to(memory_format=torch.channels_last_3d))
+            scores = self._adapters["segmentation"](
+                self._tokens(tokens), image.to(memory_format=torch.channels_last_3d)
+            )
         return np.ascontiguousarray(scores[0].float().cpu().numpy())
+
+    @torch.inference_mode()
+    def probe(self, tokens: npt.NDArray[np.float16], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32] | None:
+        """Return the probe's probabilities [F], or None if the bundle has no probe."""
+        if "probes" not in self._adapters:
+            probe = load_probe(self._bundle)
+            if probe is None:
+                return None
+            self._adapters["probes"] = probe.to(self._choice.device)
+        held = torch.from_numpy(np.ascontiguousarray(inside)).to(self._choice.device).flatten()[None]
+        logits: Tensor = self._adapters["probes"](self._tokens(tokens).flatten(1, 3), held)
+        return np.asarray(logits.sigmoid()[0].cpu().numpy(), dtype=np.float32)
+
+    @torch.inference_mode()
+    def write(self, tokens: npt.NDArray[np.float16], progress: Progress, cancel: CancelToken) -> tuple[str, bool]:
+        """Return the text that the report decoder writes, and whether it came to its own end.
+
+        Parameters
+        ----------
+        tokens
+            Of one encoding.
+        progress, cancel
+            Called and checked before every word.
+        """
+        if "report" not in self._adapters:
+            self._adapters["report"] = load_report_decoder(self._bundle).to(self._choice.device)
+        decoder, adapter = self._adapters["report"], self._bundle.config.adapters.report
+        if not isinstance(decoder, ReportDecoder) or adapter is None:
+            raise no_report_decoder()
+        said = 0
+
+        def check() -> None:
+            nonlocal said
+            cancel.check()
+            progress(min(said / adapter.length, 0.99), "Writing")
+            said += 1
+
+        start, stop, never = self.tokenizer.markers
+        never = (*never, *range(self.tokenizer.vocab_size, self._bundle.config.text.vocab_size))
+        memory = self._model.image_encoder.project(self._tokens(tokens))
+        (out,) = decoder.generate(memory, start=start, stop=stop, beams=adapter.beams, forbidden=never, check=check)
+        return self.tokenizer.decode(out.ids), out.finished

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_colipri.engine.bundle import Bundle, open_bundle
-from napari_colipri.engine.findings import answer, ensemble, questions
+from napari_colipri.engine.calibration import Calibration, calibrated, read_calibration
+from napari_colipri.engine.domain import domain_of
+from napari_colipri.engine.findings import answer, ensemble, questions, with_probe
 from napari_colipri.engine.localise import heat_values, peak
 from napari_colipri.engine.memory_cache import EncodingCache
 from napari_colipri.engine.preprocess import PREPROCESS_VERSION, to_model_grid
 from napari_colipri.engine.stages import Stages
 from napari_colipri.engine.text import UNKNOWN_WORDS, question_for
-from napari_colipri.engine.types import Encoding, Findings, HeatMap, ModelGrid, Segmentation
+from napari_colipri.engine.types import Encoding, Findings, GeneratedReport, HeatMap, ModelGrid, Segmentation
 from napari_colipri.engine.windows import pieces, scaled, slices
+from napari_colipri.engine.writing import no_report_decoder, sentences_of
 from napari_colipri.errors import BundleError, OutOfResources, StudyRefused
 from napari_colipri.progress import CancelToken, Progress, report_nothing
 
@@ -239,7 +242,42 @@ class Session:
         asked = [*questions(self.bundle.config)]
         asked += [question_for(prompt, self.bundle.config, networks.tokenizer) for prompt in prompts]
         items = answer(encoding.pooled, asked, self.embed_text, networks.temperature)
+        second = self._retried(lambda: self._loaded.probe(encoding.tokens, encoding.inside))
+        items = with_probe(items, self.bundle.config.adapters.probes, second)
+        items = calibrated(items, self._calibration, domain_of(encoding.volume_fingerprint))
         return Findings(self.bundle.name, self.bundle.hash, items, self.notes)
+
+    @cached_property
+    def _calibration(self) -> Calibration | None:
+        adapter = self.bundle.config.adapters.calibration
+        return None if adapter is None else read_calibration(self.bundle.file(adapter.file))
+
+    def generate_report(
+        self, encoding: Encoding, progress: Progress = report_nothing, cancel: CancelToken | None = None
+    ) -> GeneratedReport:
+        """Let the report decoder write.
+
+        Parameters
+        ----------
+        encoding
+            Of this bundle.
+        progress, cancel
+            Called and checked before every word.
+
+        Raises
+        ------
+        BundleError
+            Code ``no_report_decoder`` if the bundle has none.
+        Cancelled
+            When ``cancel`` was set.
+        """
+        self._check_mine(encoding)
+        if not self.bundle.has_report_decoder:
+            raise no_report_decoder()
+        token = cancel or CancelToken()
+        text, finished = self._retried(lambda: self._loaded.write(encoding.tokens, progress, token))
+        progress(1.0, "Written")
+        return GeneratedReport(sentences_of(text), finished, self.bundle.name, self.bundle.hash, self.notes)
 
     def localise(self, encoding: Encoding, text: str) -> HeatMap:
         """Return where the model responds to a finding's name or any prompt.
@@ -287,7 +325,7 @@ class Session:
         from napari_colipri.engine.segment import class_statistics, covered_box
 
         self._check_mine(encoding)
-        adapter = self.bundle.config.adapters.get("segmentation")
+        adapter = self.bundle.config.adapters.segmentation
         if adapter is None:
             raise BundleError("This model has no segmentation decoder: it draws no masks.", code="no_decoder")
         if encoding.volume_fingerprint != volume.fingerprint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,25 @@ class TextTokenizer:
 
     def _cut(self, ids: list[int]) -> list[int]:
         return ids if len(ids) <= self.max_length else [*ids[: self.max_length - 1], ids[-1]]
+
+    @property
+    def markers(self) -> tuple[int, int, tuple[int, ...]]:
+        """Ids that begin and end a text, and those that are never written."""
+        held = {token: self._tokenizer.token_to_id(token) for token in (*_SPECIAL, "[MASK]")}
+        never = tuple(held[token] for token in ("[PAD]", "[UNK]", "[CLS]", "[MASK]") if held[token] is not None)
+        return held["[CLS]"], held["[SEP]"], never
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return running text: pieces joined, punctuation where a reader expects it, sentences capitalised.
+
+        The vocabulary is lower case, so names and abbreviations stay lower case within a sentence.
+        """
+        tokens = [self._tokenizer.id_to_token(index) or "" for index in ids]
+        text = " ".join(token for token in tokens if token not in (*_SPECIAL, "[MASK]")).replace(" ##", "")
+        text = re.sub(r"(?<=\d) ([.,]) (?=\d)", r"\1", text)
+        text = re.sub(r"(?<=\w) ([-/]) (?=\w)", r"\1", text)
+        text = re.sub(r" (?=[.,;:!?)%])|(?<=\() ", "", text)
+        return re.sub(r"(?:^|(?<=[.!?:] ))[a-z]", lambda match: match.group().upper(), text)
 
     def words(self, text: str) -> list[str]:
         """Return the words of ``text`` as the model sees them (normalised, punctuation apart)."""

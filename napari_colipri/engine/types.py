@@ -12,6 +12,7 @@ __all__ = [
     "Encoding",
     "Finding",
     "Findings",
+    "GeneratedReport",
     "HeatMap",
     "ModelGrid",
     "Segmentation",
@@ -82,6 +83,9 @@ class Finding:
         None (uncalibrated) or {"method", "set", "n", "prevalence", "domain", "ece"}.
     note
         Such as "this model does not know these words".
+    probe
+        A second answer where the bundle has a probe: {"probability", "threshold", "called", "calibration"}; else None.
+        It never takes the place of the first.
     """
 
     name: str
@@ -90,6 +94,7 @@ class Finding:
     absent: tuple[str, ...]
     calibration: dict[str, Any] | None = None
     note: str | None = None
+    probe: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the object of the command-line contract."""
@@ -101,6 +106,8 @@ class Finding:
         }
         if self.note is not None:
             out["note"] = self.note
+        if self.probe is not None:
+            out["probe"] = self.probe
         return out
 
 
@@ -133,6 +140,27 @@ class Findings:
             "findings": [item.to_json() for item in self.items],
             "notes": list(self.notes),
         }
+
+
+@dataclass(frozen=True)
+class GeneratedReport:
+    """Text that a report decoder wrote, not checked by anybody.
+
+    Attributes
+    ----------
+    sentences
+        In the order in which they were written.
+    finished
+        False if the text was cut at the decoder's length.
+    bundle, bundle_hash
+        Which model wrote it.
+    """
+
+    sentences: tuple[str, ...]
+    finished: bool
+    bundle: str
+    bundle_hash: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from napari_colipri.engine.bundle import Bundle
-from napari_colipri.engine.decoder import PatchConvDecoder
+from napari_colipri.engine.decoder import PatchConvDecoder, PatchDecoder
 from napari_colipri.engine.official import HARMLESS_KEYS
+from napari_colipri.engine.probe import Probe
+from napari_colipri.engine.report_decoder import ReportDecoder
 from napari_colipri.engine.towers import ColipriModel, build_model
+from napari_colipri.engine.writing import no_report_decoder
 from napari_colipri.errors import BundleError
 
-__all__ = ["load_decoder", "load_towers"]
+__all__ = ["load_decoder", "load_probe", "load_report_decoder", "load_towers"]
 
 #: Of the public layout, without any part in inference.
 _DISPENSABLE = {"image_encoder.backbone.mask_token"}
@@ -94,7 +97,7 @@ def load_towers(bundle: Bundle) -> ColipriModel:
     return model.eval().requires_grad_(False)
 
 
-def load_decoder(bundle: Bundle) -> PatchConvDecoder:
+def load_decoder(bundle: Bundle) -> PatchConvDecoder | PatchDecoder:
     """Build the segmentation decoder in float32 on the CPU.
 
     Raises
@@ -102,11 +105,48 @@ def load_decoder(bundle: Bundle) -> PatchConvDecoder:
     BundleError
         Code ``no_decoder`` if the bundle has none.
     """
-    adapter = bundle.config.adapters.get("segmentation")
+    adapter = bundle.config.adapters.segmentation
     if adapter is None:
         raise BundleError("This model has no segmentation decoder: it draws no masks.", code="no_decoder")
-    decoder = PatchConvDecoder(
-        embed_dim=bundle.config.vision.embed_dim, classes=len(adapter.classes) + 1, width=adapter.width
+    vision, classes = bundle.config.vision, len(adapter.classes) + 1
+    decoder: PatchConvDecoder | PatchDecoder
+    if adapter.architecture == "patch":
+        decoder = PatchDecoder(embed_dim=vision.embed_dim, classes=classes, patch=vision.patch)
+    else:
+        decoder = PatchConvDecoder(embed_dim=vision.embed_dim, classes=classes, width=adapter.width)
+    _fit(decoder, _read(bundle.file(adapter.file)), adapter.file)
+    return decoder.eval().requires_grad_(False)
+
+
+def load_probe(bundle: Bundle) -> Probe | None:
+    """Build the probe in float32 on the CPU, or None if the bundle has none."""
+    adapter = bundle.config.adapters.probes
+    if adapter is None:
+        return None
+    width, count = bundle.config.vision.embed_dim, len(adapter.findings)
+    probe = Probe(embed_dim=width, findings=count, pooling=adapter.pooling)
+    _fit(probe, _read(bundle.file(adapter.file)), adapter.file)
+    return probe.eval().requires_grad_(False)
+
+
+def load_report_decoder(bundle: Bundle) -> ReportDecoder:
+    """Build the report decoder in float32 on the CPU.
+
+    Raises
+    ------
+    BundleError
+        Code ``no_report_decoder`` if the bundle has none.
+    """
+    adapter = bundle.config.adapters.report
+    if adapter is None:
+        raise no_report_decoder()
+    decoder = ReportDecoder(
+        vocab_size=bundle.config.text.vocab_size,
+        memory_dim=bundle.config.vision.projection_dim,
+        width=adapter.width,
+        depth=adapter.depth,
+        heads=adapter.heads,
+        length=adapter.length,
     )
     _fit(decoder, _read(bundle.file(adapter.file)), adapter.file)
     return decoder.eval().requires_grad_(False)
