@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,15 @@ from torch import Tensor
 
 from napari_colipri.engine.probe import POOLINGS, Pooling, Probe
 from napari_colipri.progress import Progress, report_nothing
-from training.adapters.tokens import TokenBatch, TokenSet
+from training.adapters.artifact import Adapter, write_adapter
+from training.adapters.fitting import picks
+from training.adapters.tokens import TokenBatch, TokenSet, check_pair
 from training.embedded.losses import label_loss
 from training.evaluation.bootstrap import Floats, mean_known
 from training.evaluation.ranking import average_precision, best_threshold
 from training.evaluation.scores import EvaluationError, Scores
 
-__all__ = ["RATES", "ProbeRecipe", "TrainedProbe", "probe_scores", "train_probes"]
+__all__ = ["RATES", "ProbeRecipe", "TrainedProbe", "probe_scores", "save_probe", "train_probes"]
 
 RATES = (0.1, 0.03, 0.01, 0.003)
 
@@ -111,20 +114,6 @@ def _learnable(train: TokenSet, valid: TokenSet) -> list[int]:
     return [int(column) for column in np.flatnonzero(np.logical_and.reduce(both))]
 
 
-def _check(train: TokenSet, valid: TokenSet) -> list[int]:
-    if train.bundle_hash != valid.bundle_hash or train.findings != valid.findings:
-        raise EvaluationError("Training and validation tokens are of different bundles or findings.", code="mismatch")
-    shared = {study.patient for study in train.studies} & {study.patient for study in valid.studies}
-    if shared:
-        raise EvaluationError(
-            f"{len(shared)} patients stand in the training and the validation tokens.", code="shared_patients"
-        )
-    columns = _learnable(train, valid)
-    if not columns:
-        raise EvaluationError("No finding has positives and negatives in training and validation.", code="empty")
-    return columns
-
-
 def train_probes(
     train: TokenSet, valid: TokenSet, recipe: ProbeRecipe | None = None, progress: Progress = report_nothing
 ) -> TrainedProbe:
@@ -145,7 +134,10 @@ def train_probes(
         If patients are shared, the sets do not fit, nothing can be learned, or no probe stayed finite.
     """
     recipe = recipe or ProbeRecipe()
-    columns = _check(train, valid)
+    check_pair(train, valid)
+    columns = _learnable(train, valid)
+    if not columns:
+        raise EvaluationError("No finding has positives and negatives in training and validation.", code="empty")
     findings = tuple(train.findings[column] for column in columns)
     grid = list(itertools.product(recipe.poolings, recipe.rates))
     centre, spread = _statistics(train)
@@ -160,12 +152,8 @@ def train_probes(
             probes.append(probe)
             optimisers.append(optimiser)
             schedules.append(torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps))
-    rng = np.random.default_rng(recipe.seed)
-    order: list[int] = []
-    for step in range(recipe.steps):
-        if len(order) < recipe.batch:
-            order += rng.permutation(len(train)).tolist()
-        picked, order = order[: recipe.batch], order[recipe.batch :]
+    batches = picks(len(train), recipe.batch, recipe.seed)
+    for step, picked in zip(range(recipe.steps), batches, strict=False):
         batch = train.batch(picked)
         tokens, inside = _flat(batch)
         for probe, optimiser, schedule in zip(probes, optimisers, schedules, strict=True):
@@ -227,3 +215,15 @@ def probe_scores(trained: TrainedProbe, tokens: TokenSet) -> Scores:
         tuple(study.patient for study in tokens.studies),
         tuple(study.study for study in tokens.studies),
     )
+
+
+def save_probe(folder: Path, trained: TrainedProbe, recipe: ProbeRecipe, *, towers: str, studies: int) -> Adapter:
+    """Write the adapter; a threshold that is never reached is null."""
+    thresholds = [trained.thresholds[name] for name in trained.findings]
+    config = {
+        "pooling": trained.probe.pooling,
+        "findings": list(trained.findings),
+        "thresholds": [value if math.isfinite(value) else None for value in thresholds],
+    }
+    training = {"studies": studies, "recipe": asdict(recipe), **trained.record()}
+    return write_adapter(folder, "probes", trained.probe.state_dict(), config, towers=towers, training=training)

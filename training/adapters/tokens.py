@@ -1,7 +1,7 @@
 """Tokens of frozen towers on disk, one file per study: encoded once, read by every adapter.
 
 A folder of ``.npz`` files (tokens float16 [x, y, z, C], inside bool [x, y, z], labels float32 [F]; for segmentation
-also image float16 and mask uint8 on the model grid), ``studies.jsonl`` and ``tokens.json`` with the bundle's hash. A
+also image float16 and mask uint8 on the model grid), ``studies.jsonl`` and ``tokens.json``, which names the towers. A
 file that is there is not made again, so that an interrupted run goes on.
 """
 
@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from napari_colipri.atomic import replace_file, write_json, write_text
@@ -25,11 +24,14 @@ from napari_colipri.engine.preprocess import to_model_grid
 from napari_colipri.engine.session import Session
 from napari_colipri.progress import Progress, report_nothing
 from napari_colipri.text.findings import FINDING_NAMES
+from training.adapters.artifact import towers_of
+from training.data.resample import labels_on
+from training.data.store import UNKNOWN
 from training.evaluation.facts import Fact, facts_from_json
 from training.evaluation.scores import EvaluationError, read_lines
 from training.evaluation.studies import Study
 
-__all__ = ["CachedStudy", "TokenBatch", "TokenSet", "cache_tokens"]
+__all__ = ["CachedStudy", "TokenBatch", "TokenSet", "cache_tokens", "check_pair"]
 
 _RECORD = "tokens.json"
 _LIST = "studies.jsonl"
@@ -69,15 +71,11 @@ class TokenBatch:
     mask: Tensor | None = None
 
 
-def _mask_on_grid(study: Study, affine: npt.NDArray[np.float64], size: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """Return the mask at the nearest voxel of every model voxel; what lies outside the volume is background."""
+def _mask_on_grid(study: Study, affine: npt.NDArray[np.float64], size: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Return the mask on the model grid, 255 where nobody knows."""
     if study.mask is None:
-        return np.full(tuple(size), 255, np.uint8)
-    to_source = np.linalg.inv(study.volume.affine) @ affine
-    out = ndimage.affine_transform(
-        study.mask, to_source[:3, :3], to_source[:3, 3], output_shape=tuple(size), order=0, mode="constant", cval=0
-    )
-    return np.asarray(out, dtype=np.uint8)
+        return np.full(size, UNKNOWN, np.uint8)
+    return labels_on(replace(study.volume, hu=study.mask.astype(np.int16)), size, affine)
 
 
 def cache_tokens(
@@ -112,7 +110,7 @@ def cache_tokens(
         If the folder holds tokens of another bundle, or of other findings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"bundle_hash": session.bundle.hash, "findings": list(findings), "images": images}
+    record = {"towers": towers_of(session.bundle), "findings": list(findings), "images": images}
     if (folder / _RECORD).exists() and json.loads((folder / _RECORD).read_text(encoding="utf-8")) != record:
         raise EvaluationError("This folder holds tokens of another bundle or of other findings.", code="other_bundle")
     write_json(folder / _RECORD, record)
@@ -166,14 +164,14 @@ class TokenSet:
     keep_bytes: int = 2 << 30
     studies: tuple[CachedStudy, ...] = ()
     findings: tuple[str, ...] = ()
-    bundle_hash: str = ""
+    towers: str = ""
     _kept: dict[int, dict[str, npt.NDArray[Any]]] = field(default_factory=dict, repr=False)
     _size: int = 0
 
     def __post_init__(self) -> None:
         try:
             record = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
-            self.findings, self.bundle_hash = tuple(record["findings"]), str(record["bundle_hash"])
+            self.findings, self.towers = tuple(record["findings"]), str(record["towers"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EvaluationError(f"{self.folder.name} holds no cached tokens.", code="not_tokens") from error
         found = []
@@ -217,3 +215,22 @@ class TokenSet:
     def labels(self) -> npt.NDArray[np.float32]:
         """Labels of every study [N, F]."""
         return np.stack([self.arrays(index)["labels"] for index in range(len(self))])
+
+
+def check_pair(train: TokenSet, valid: TokenSet, *, towers: str | None = None) -> None:
+    """Make sure that two sets were made by the same towers and share no patient.
+
+    Raises
+    ------
+    EvaluationError
+        Saying which of it is not so.
+    """
+    if train.towers != valid.towers or train.findings != valid.findings:
+        raise EvaluationError("Training and validation tokens are of different towers or findings.", code="mismatch")
+    if towers is not None and train.towers != towers:
+        raise EvaluationError("These tokens were made by the towers of another bundle.", code="other_bundle")
+    shared = {study.patient for study in train.studies} & {study.patient for study in valid.studies}
+    if shared:
+        raise EvaluationError(
+            f"{len(shared)} patients stand in the training and the validation tokens.", code="shared_patients"
+        )

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from training.data.records import Split
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 Out = Annotated[Path, typer.Option(help="Folder that takes tables (Markdown, JSON) and plots (PNG).")]
@@ -103,6 +105,23 @@ def masks(
 
 
 @app.command()
+def reports(
+    pairs: Annotated[Path, typer.Argument(help="JSONL of study, patient, generated, reference, facts (optional).")],
+    out: Out,
+    resamples: Resamples = 1000,
+) -> None:
+    """BLEU, ROUGE-L, clinical F1, wrong sides and sizes, sentences that compare with an earlier scan."""
+    from training.evaluation.reports import evaluate_reports, read_reports
+    from training.evaluation.results import write_figures
+    from training.evaluation.tables import report_table
+
+    figures = evaluate_reports(read_reports(pairs), resamples=resamples)
+    text = report_table(figures)
+    write_figures(out, "reports", figures.to_json(), text)
+    typer.echo(text)
+
+
+@app.command()
 def planted(
     pairs: Annotated[Path, typer.Argument(help="JSONL of patient, volume, finding, unplanted, planted, sham.")],
     out: Out,
@@ -117,6 +136,35 @@ def planted(
     text = planted_table(rows)
     write_figures(out, "planted", [row.to_json() for row in rows], text)
     typer.echo(text)
+
+
+@app.command()
+def bundle(
+    bundle: Annotated[str, typer.Argument(help="Name or folder of a bundle.")],
+    studies: Annotated[str, typer.Argument(help="A manifest, or embedded:START:COUNT for phantoms.")],
+    out: Out,
+    split: Annotated[Split, typer.Option(help="Of the manifest.")] = "test",
+    classes: Annotated[Path | None, typer.Option(help="JSON list of the masks' class names, background first.")] = None,
+    masks_on: Annotated[int | None, typer.Option(help="Segment the first so many studies only.")] = None,
+    reports_on: Annotated[int | None, typer.Option(help="Write about the first so many studies only.")] = None,
+    device: str = "auto",
+    resamples: Resamples = 1000,
+) -> None:
+    """Score a bundle through the product's own session: findings, probe, masks, retrieval, written reports."""
+    from rich.console import Console
+
+    from napari_colipri.engine.bundle import open_bundle
+    from napari_colipri.engine.session import Session
+    from training.evaluation.bundle import Limits, score_bundle, write_answers
+    from training.evaluation.studies import studies_of
+
+    session = Session(open_bundle(bundle), device=device, cache_bytes=0)
+    source = studies_of(studies, split=split, classes=classes)
+    with Console(stderr=True).status("Loading") as status:
+        answers = score_bundle(
+            session, source, limits=Limits(masks_on, reports_on), progress=lambda _, words: status.update(words)
+        )
+    typer.echo(write_answers(answers, out, resamples=resamples))
 
 
 @app.command()

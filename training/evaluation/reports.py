@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from napari_colipri.text.extract import extract
+from napari_colipri.text.findings import FINDING_NAMES
 from napari_colipri.text.sentences import split_sections, split_sentences
 from napari_colipri.text.side_and_size import comparison_words
 from training.evaluation.bootstrap import RESAMPLES, Floats, Interval, bootstrap, mean_known
@@ -21,7 +23,16 @@ from training.evaluation.facts import Fact, facts_from_json
 from training.evaluation.ranking import f1
 from training.evaluation.scores import EvaluationError, read_lines
 
-__all__ = ["Extract", "ReportPair", "ReportTable", "Said", "evaluate_reports", "read_reports", "said_by_facts"]
+__all__ = [
+    "Extract",
+    "ReportPair",
+    "ReportTable",
+    "Said",
+    "evaluate_reports",
+    "read_reports",
+    "said_by_facts",
+    "said_in",
+]
 
 #: A stated size is wrong if it differs from every true one by more than both.
 SIZE_TOLERANCE_MM = 3.0
@@ -136,6 +147,17 @@ def read_reports(path: Path) -> tuple[ReportPair, ...]:
     return tuple(out)
 
 
+def said_in(report: str) -> dict[str, Said]:
+    """Return what a report states, by the product's own rules; a finding that it raises as uncertain counts."""
+    out: dict[str, Said] = {}
+    for mention in extract(report):
+        if mention.polarity != "absent" and mention.counted:
+            known = out.get(mention.finding, Said())
+            size = () if mention.size_mm is None else (mention.size_mm,)
+            out[mention.finding] = Said(known.sides | mention.sides, known.sizes_mm + size)
+    return out
+
+
 def said_by_facts(facts: Sequence[Fact]) -> dict[str, Said]:
     """Return facts as what a perfect report would state."""
     out: dict[str, Said] = {}
@@ -179,8 +201,8 @@ def _words(pairs: Sequence[ReportPair]) -> tuple[float, Floats]:
 
 def evaluate_reports(
     pairs: Sequence[ReportPair],
-    extract: Extract,
-    findings: Sequence[str],
+    read: Extract = said_in,
+    findings: Sequence[str] = FINDING_NAMES,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -191,7 +213,7 @@ def evaluate_reports(
     ----------
     pairs
         Of held-out studies.
-    extract
+    read
         Reads a report.
     findings
         Labels over which F1 is taken.
@@ -205,8 +227,8 @@ def evaluate_reports(
     """
     if not pairs:
         raise ValueError("there is no report")
-    made = [extract(pair.generated) for pair in pairs]
-    true = [said_by_facts(p.facts) if p.facts is not None else extract(p.reference) for p in pairs]
+    made = [read(pair.generated) for pair in pairs]
+    true = [said_by_facts(p.facts) if p.facts is not None else read(p.reference) for p in pairs]
     ours, theirs = (
         np.array([[name in each for name in findings] for each in side], dtype=np.bool_) for side in (made, true)
     )

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_colipri.ct.open import open_volume
 from napari_colipri.ct.volume import CTVolume
+from napari_colipri.errors import StudyRefused
+from training.data.manifest import read_manifest
+from training.data.records import Split, report_text
+from training.data.study import open_study
 from training.evaluation.facts import Fact
+from training.evaluation.scores import EvaluationError
 
-__all__ = ["Study", "embedded_phantoms"]
+__all__ = ["Study", "embedded_phantoms", "manifest_studies", "studies_of"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,3 +72,78 @@ def embedded_phantoms(seeds: Sequence[int]) -> Iterator[Study]:
         key = f"phantom-{seed}"
         report = report_of(phantom, np.random.default_rng((seed, 7)))
         yield Study(key, key, volume_of(phantom), labels, report, facts, phantom.labels, CLASSES)
+
+
+def _mask_of(path: Path | None, volume: CTVolume) -> npt.NDArray[np.uint8] | None:
+    """Read a label map that lies on the volume's own grid; another grid is no reference for it."""
+    if path is None:
+        return None
+    labels = open_volume(path)
+    if labels.hu.shape != volume.hu.shape or not np.allclose(labels.affine, volume.affine, atol=1e-3):
+        log.warning("a label map lies on another grid than its image and is left out")
+        return None
+    return np.asarray(labels.hu, dtype=np.uint8)
+
+
+def manifest_studies(path: Path, split: Split, classes: Sequence[str] = ()) -> Iterator[Study]:
+    """Yield the studies of one split of a manifest; one that the product refuses is named in the log and left out.
+
+    Parameters
+    ----------
+    path
+        See :mod:`training.data.manifest`.
+    split
+        Which.
+    classes
+        Names of the masks' labels, background first.
+
+    Raises
+    ------
+    EvaluationError
+        If the split is empty.
+    """
+    lines = [line for line in read_manifest(path) if line.record.split == split]
+    if not lines:
+        raise EvaluationError(f"{path.name} holds no study of the split {split!r}.", code="empty")
+    for line in lines:
+        record = line.record
+        try:
+            volume, _ = open_study(record, path.parent)
+            mask = _mask_of(record.masks_path(path.parent), volume)
+        except StudyRefused as error:
+            log.warning("line %d of the manifest is left out: %s", line.number, error.code)
+            continue
+        yield Study(
+            study=f"{record.source}/{record.study}",
+            patient=f"{record.source}/{record.patient}",
+            volume=volume,
+            labels={name: value for name, value in record.labels.items() if value is not None},
+            report=report_text(record, path.parent),
+            mask=mask,
+            classes=tuple(classes),
+        )
+
+
+def studies_of(source: str, *, split: Split = "test", classes: Path | None = None) -> Iterator[Study]:
+    """Return the studies that a command names.
+
+    Parameters
+    ----------
+    source
+        ``embedded:START:COUNT`` for phantoms of the embedded recipe, else the path of a manifest.
+    split, classes
+        Of a manifest; ``classes`` is a JSON list of the masks' class names, background first.
+
+    Raises
+    ------
+    EvaluationError
+        If the words name nothing.
+    """
+    kind, _, rest = source.partition(":")
+    if kind == "embedded":
+        start, _, count = rest.partition(":")
+        if not (start.isdigit() and count.isdigit()):
+            raise EvaluationError(f"{source!r} is not embedded:START:COUNT.", code="bad_source")
+        return embedded_phantoms(range(int(start), int(start) + int(count)))
+    names = tuple(json.loads(classes.read_text(encoding="utf-8"))) if classes else ()
+    return manifest_studies(Path(source), split, names)

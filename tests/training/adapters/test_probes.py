@@ -42,7 +42,7 @@ def write_tokens(folder: Path, count: int, seed: int, *, name: str, shuffled: bo
         np.savez(folder / f"{index}.npz", tokens=tokens, inside=inside, labels=given[index])
         lines.append(json.dumps({"study": f"{name}{index}", "patient": f"{name}{index}", "file": f"{index}.npz"}))
     (folder / "studies.jsonl").write_text("\n".join(lines) + "\n")
-    record = {"bundle_hash": "b", "findings": ["Lung nodule", "Emphysema", "Consolidation"], "images": False}
+    record = {"towers": "t", "findings": ["Lung nodule", "Emphysema", "Consolidation"], "images": False}
     (folder / "tokens.json").write_text(json.dumps(record))
     return TokenSet(folder)
 
