@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from napari_colipri.engine.bundle import Bundle, open_bundle
-from napari_colipri.engine.decoder import PatchConvDecoder
+from napari_colipri.engine.decoder import PatchConvDecoder, PatchDecoder
 from napari_colipri.engine.towers import ImageEncoder
 from napari_colipri.engine.weights import load_decoder, load_towers
 from training.embedded.data import Batch, PoolDataset, RealScan, augment_real
@@ -81,7 +81,11 @@ class DecoderTrainer:
     """
 
     def __init__(
-        self, encoder: ImageEncoder, decoder: PatchConvDecoder, recipe: DecoderRecipe, real: list[RealScan]
+        self,
+        encoder: ImageEncoder,
+        decoder: PatchConvDecoder | PatchDecoder,
+        recipe: DecoderRecipe,
+        real: list[RealScan],
     ) -> None:
         self.encoder, self.recipe, self.real = encoder, recipe, real
         self.decoder = decoder.requires_grad_(True).train()

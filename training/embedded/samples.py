@@ -10,6 +10,9 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from napari_colipri.atomic import write_json
+from napari_colipri.ct.open import open_volume
+from napari_colipri.engine.domain import PHANTOMS_FILE
 from napari_colipri.engine.session import Session
 from napari_colipri.library import add_case, create
 from training.embedded.evaluate import volume_of
@@ -17,7 +20,7 @@ from training.embedded.phantom import Grid, Phantom, make_phantom
 from training.embedded.phantom.anatomy import CLASSES
 from training.embedded.phantom.report import plain_report_of
 
-__all__ = ["CASES", "STUDIES", "write_library", "write_studies"]
+__all__ = ["CASES", "STUDIES", "list_phantoms", "write_library", "write_studies"]
 
 #: Folder name, seed, findings to plant.
 STUDIES: tuple[tuple[str, int, frozenset[str]], ...] = (
@@ -53,7 +56,7 @@ _CASE_GRID = Grid((144, 144, 120), (2.5, 2.5, 2.7), (0.0, -5.0, 0.0))
 
 
 def write_studies(folder: Path) -> None:
-    """Write ``<study>/ct.nii.gz``, ``truth.nii.gz``, ``truth.json``, ``report.txt`` and ``ORIGIN.md``."""
+    """Write ``<study>/ct.nii.gz``, ``truth.nii.gz``, ``truth.json``, ``report.txt``, ``ORIGIN.md``; list them."""
     for name, seed, wanted in STUDIES:
         phantom = make_phantom(seed, grid=_SAMPLE_GRID, wanted=wanted, quiet=True)
         target = folder / "studies" / name
@@ -74,6 +77,13 @@ def write_studies(folder: Path) -> None:
             f"Made by `python -m training samples`, seed {seed}. Apache-2.0.\n",
             encoding="utf-8",
         )
+    list_phantoms(folder)
+
+
+def list_phantoms(folder: Path) -> None:
+    """Write the fingerprints by which the engine knows that a volume is one of these phantoms."""
+    volumes = (open_volume(path) for path in sorted((folder / "studies").glob("*/ct.nii.gz")))
+    write_json(folder / PHANTOMS_FILE, {"phantoms": [volume.fingerprint for volume in volumes]})
 
 
 def _save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
