@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
+from napari_colipri.ct.open import open_volume
+from napari_colipri.ct.volume import fingerprint_of
 from napari_colipri.engine.calibration import Method, calibrated, read_calibration
 from napari_colipri.engine.domain import domain_of
 from napari_colipri.engine.types import Finding
@@ -100,8 +102,16 @@ def test_a_phantoms_calibration_is_never_shown_on_a_real_scan(tmp_path: Path) ->
     assert (said["domain"], said["set"], said["uncalibrated"]) == ("phantom", "2026 phantoms", 0.9)
 
 
-def test_a_volume_that_nobody_listed_is_real() -> None:
+def test_the_shipped_phantoms_are_known_and_nothing_else_is() -> None:
     assert domain_of("0" * 32) == "real"
+    studies = sorted((Path(__file__).parents[3] / "sample_data" / "studies").glob("*/ct.nii.gz"))
+    assert studies
+    for path in studies:
+        volume = open_volume(path)
+        assert domain_of(volume.fingerprint) == "phantom"
+        shifted = volume.affine.copy()
+        shifted[0, 3] += 1
+        assert domain_of(fingerprint_of(volume.hu, shifted)) == "real"  # a phantom that somebody changed
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from napari_colipri.engine.bundle import Bundle, open_bundle
 from napari_colipri.engine.session import Session
 from napari_colipri.errors import BundleError, Cancelled
 from napari_colipri.progress import CancelToken
+from tests.bundles import write_tiny_bundle
+from tests.training.toy_studies import CLASSES, toy_studies, toy_study
 from training.adapters.artifact import read_adapter, towers_of
 from training.adapters.calibration import calibrate, write_calibration
 from training.adapters.fitting import Schedule
@@ -28,8 +30,6 @@ from training.ship.card import CardFacts
 from training.ship.compose import compose
 from training.ship.shipping import Benchmark, ship_bundle
 from training.ship.writing import ShipError, SizeLimits, write_bundle
-from tests.bundles import write_tiny_bundle
-from tests.training.toy_studies import CLASSES, toy_studies, toy_study
 
 FACTS = CardFacts(("toy studies",), "None.", "Toy studies of other seeds.")
 HELD_OUT = Benchmark(lambda: toy_studies(900, 16, "test"), Limits(masks=4, reports=4), resamples=20)
