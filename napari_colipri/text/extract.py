@@ -6,18 +6,22 @@ English reports, with or without headings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from napari_colipri.text.findings import FINDING_NAMES
 from napari_colipri.text.lexicon import ANY_FINDING, TERMS, Term, body_region
 from napari_colipri.text.places import Severity, count_in, places_in, severity_in
 from napari_colipri.text.scope import Polarity, clauses, lowered, polarity, without_parentheses
 from napari_colipri.text.sentences import SectionKind, sentence_spans, split_sections
-from napari_colipri.text.side_and_size import Side, comparison_words, sides_in, sizes_mm
+from napari_colipri.text.side_and_size import Side, comparison_words, nearest, side_spans, size_spans
 
-__all__ = ["Mention", "extract", "report_labels", "sentence_mentions"]
+__all__ = ["Mention", "extract", "plain_findings", "report_labels", "sentence_mentions"]
+
+_T = TypeVar("_T")
+_Key: TypeAlias = tuple[str, Polarity]
+_Said: TypeAlias = dict[_Key, list[tuple[int, int, bool]]]
 
 #: Sections that say why and how a scan was made, not what it shows.
 _NOT_COUNTED: frozenset[SectionKind] = frozenset({"history", "technique", "comparison"})
@@ -42,11 +46,11 @@ class Mention:
     words
         The words that name the finding, as written.
     sides
-        Sides that the clause names.
+        Sides that the clause names for it.
     places
         Lobes and places that the clause names, such as ``"right upper lobe"``.
     size_mm
-        Largest size in the clause, mm; None where none is given, and for what is absent.
+        Largest size that the clause gives it, mm; None where none is given, and for what is absent.
     count, several
         How many, where said; whether more than one.
     severity
@@ -130,32 +134,57 @@ def _mentions(sentence: str, small: str, region: str, section: str, span: tuple[
         clause = plain[first:last]
         full = small[first:last]
         local = body_region(clause) or region
-        done: set[tuple[str, Polarity]] = set()
-        for term, start, stop in _named(clause, local):
-            verdict = polarity(clause, start, stop)
-            if verdict == "present" and term.weak:
-                verdict = "uncertain"
-            if verdict is None or (term.finding, verdict) in done:
-                continue
-            done.add((term.finding, verdict))
-            sizes = () if verdict == "absent" else sizes_mm(full)
+        said = _said(clause, local)
+        sizes = _shared(full, size_spans(full), said)
+        sides = _shared(full, side_spans(full), said)
+        for (finding, verdict), spans in said.items():
+            start, stop, counted = spans[0]
+            own = sizes[finding, verdict] if verdict != "absent" else []
             count, several = count_in(clause[:start], clause[start:stop])
             yield Mention(
-                finding=term.finding,
+                finding=finding,
                 polarity=verdict,
                 sentence=sentence,
                 span=span,
                 words=sentence[first + start : first + stop],
-                sides=sides_in(full),
+                sides=frozenset[Side]().union(*(sides[finding, verdict])),
                 places=places_in(clause),
-                size_mm=max(sizes) if sizes else None,
+                size_mm=max(own, default=None),
                 count=count,
                 several=several,
                 severity=severity_in(clause),
                 section=section,
                 compares=compares,
-                counted=term.counted,
+                counted=counted,
             )
+
+
+def _said(clause: str, region: str) -> _Said:
+    """Return findings with what a clause says about them, each with the places of its words."""
+    said: _Said = {}
+    for term, start, stop in _named(clause, region):
+        verdict = polarity(clause, start, stop)
+        if verdict is not None:
+            key = (term.finding, "uncertain" if verdict == "present" and term.weak else verdict)
+            said.setdefault(key, []).append((start, stop, term.counted))
+    return said
+
+
+def _shared(clause: str, marks: Sequence[tuple[int, int, _T]], said: _Said) -> dict[_Key, list[_T]]:
+    """Give sides or sizes to the findings of a clause.
+
+    What a clause says once belongs to all its findings ("consolidation and atelectasis on the left"); where it says
+    different things, each belongs to the words nearest to it.
+    """
+    values = [value for *_, value in marks]
+    if len(said) < 2 or all(value == values[0] for value in values):
+        return {key: list(values) for key in said}
+    words = [(start, stop, key) for key, spans in said.items() for start, stop, _ in spans]
+    given: dict[_Key, list[_T]] = {key: [] for key in said}
+    for start, stop, value in marks:
+        key = words[nearest(clause, (start, stop), [(first, last) for first, last, _ in words])][2]
+        given[key].append(value)
+    return given
 
 
 def _named(clause: str, region: str) -> Iterator[tuple[Term, int, int]]:
@@ -179,3 +208,19 @@ def report_labels(mentions: tuple[Mention, ...]) -> dict[str, int]:
     """
     there = {mention.finding for mention in mentions if mention.polarity != "absent" and mention.counted}
     return {name: int(name in there) for name in FINDING_NAMES}
+
+
+def plain_findings(report: str) -> dict[str, bool]:
+    """Return what a report says without doubt: True for what is there, False for what is only denied.
+
+    A finding that the report does not name, or names in doubt, is left out.
+    """
+    said: dict[str, set[Polarity]] = {}
+    for mention in extract(report):
+        if mention.counted:
+            said.setdefault(mention.finding, set()).add(mention.polarity)
+    return {
+        name: "present" in polarities
+        for name, polarities in said.items()
+        if "present" in polarities or "uncertain" not in polarities
+    }

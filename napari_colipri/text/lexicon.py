@@ -123,6 +123,7 @@ TERMS: tuple[Term, ...] = (
     _term(
         "Lung opacity",
         r"\bground[- ]?glass\w*(?! (?:\w+ )?nodul)|\bopaci(?:ty|ties|fication\w*)|\bggos?\b|\bdependent densit\w+",
+        unless=r"\bopacification of the \w* ?(?:coronary|pulmonary|aort|arter|vess)",
         lung=True,
     ),
     _term(

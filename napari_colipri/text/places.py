@@ -41,7 +41,7 @@ _SAME = {
 }
 
 _SEVERITY: tuple[tuple[Severity, re.Pattern[str]], ...] = (
-    ("severe", re.compile(r"\b(?:severe|marked(?:ly)?|massive|extensive|large|advanced|prominent|diffuse)\b")),
+    ("severe", re.compile(r"\b(?:severe|marked(?:ly)?|massive|extensive|large|advanced)\b")),
     ("moderate", re.compile(r"\bmoderate(?:ly)?\b")),
     (
         "mild",

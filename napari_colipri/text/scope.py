@@ -37,8 +37,8 @@ _CHANGE = (
 _BEFORE = re.compile(
     r"\b(?:no\b(?! longer\b)(?!\.)|without|absence of|absent:|absent(?= \w)|free (?:of|from)|negative for|"
     r"lack of(?! \w* ?contrast)|lacks|"
-    r"neither|nor|none of|devoid of|clear of|resolution of|disappearance of|never|exclude[sd]?|"
-    r"rule[sd]? out|non-?existent|"
+    r"neither|nor|none of|devoid of|clear of|(?:resolution|clearing|disappearance) of(?! \w* ?contrast)|never|"
+    r"exclude[sd]?|rule[sd]? out|non-?existent|"
     rf"(?:do(?:es)?|did|{_BE}|could|can|has|have|had)(?:n't| not|not)\s+(?:{_ADVERB} )*(?:show|contain|have|"
     r"demonstrat|reveal|includ|exhibit|represent|reflect|suggest|indicat|display|suspicious|consistent|compatible|with)\w*)(?!\w)"
 )

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-__all__ = ["Side", "comparison_words", "side_of_name", "sides_in", "sizes_mm", "without_side"]
+__all__ = [
+    "Side",
+    "comparison_words",
+    "nearest",
+    "side_of_name",
+    "side_spans",
+    "sides_in",
+    "size_spans",
+    "sizes_mm",
+    "without_side",
+]
 
 Side: TypeAlias = Literal["left", "right"]
 
@@ -15,6 +26,9 @@ _BOTH = re.compile(r"\b(?:bilateral(?:ly)?|both (?:lungs|sides|kidneys|pleural s
 
 _SIZE = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?(?:\s*[x×]\s*\d+(?:[.,]\d+)?){0,2})\s*(mm|cm)\b", re.I)
 _BETWEEN = re.compile(r"\s*[x×]\s*", re.I)
+
+_JOINT = re.compile(r",| and ")
+_JOINT_DISTANCE = 30  # characters: "effusion on the right and atelectasis on the left"
 
 # Words that claim a change over time. "Hemodynamically stable" speaks of a patient, not of a finding.
 _COMPARISON = re.compile(
@@ -69,13 +83,48 @@ def without_side(name: str) -> str:
     return separator.join(part for part in name.split(separator) if part.lower() not in {"left", "right"})
 
 
-def sizes_mm(text: str) -> tuple[float, ...]:
-    """Return every size in ``text`` in millimetres, the largest extent of each ("12 x 8 mm" gives 12)."""
-    sizes = []
+def side_spans(text: str) -> tuple[tuple[int, int, frozenset[Side]], ...]:
+    """Return where ``text`` names sides, (start, stop, sides), in reading order."""
+    kinds: tuple[tuple[re.Pattern[str], frozenset[Side]], ...] = (
+        (_LEFT, frozenset({"left"})),
+        (_RIGHT, frozenset({"right"})),
+        (_BOTH, frozenset({"left", "right"})),
+    )
+    return tuple(sorted((*match.span(), sides) for pattern, sides in kinds for match in pattern.finditer(text)))
+
+
+def size_spans(text: str) -> tuple[tuple[int, int, float], ...]:
+    """Return where ``text`` gives sizes, (start, stop, mm), the largest extent of each ("12 x 8 mm" gives 12)."""
+    found = []
     for match in _SIZE.finditer(text):
         values = [float(part.replace(",", ".")) for part in _BETWEEN.split(match[1].strip())]
-        sizes.append(max(values) * (10.0 if match[2].lower() == "cm" else 1.0))
-    return tuple(sizes)
+        found.append((*match.span(), max(values) * (10.0 if match[2].lower() == "cm" else 1.0)))
+    return tuple(found)
+
+
+def sizes_mm(text: str) -> tuple[float, ...]:
+    """Return every size in ``text`` in millimetres, the largest extent of each."""
+    return tuple(size for *_, size in size_spans(text))
+
+
+def nearest(text: str, mark: tuple[int, int], words: Sequence[tuple[int, int]]) -> int:
+    """Return which of ``words`` a side or a size belongs to: the nearest, where "and" and commas count as distance.
+
+    Parameters
+    ----------
+    text
+        One statement.
+    mark
+        Span of the side or size in it.
+    words
+        Spans of what it may belong to; at least one.
+    """
+
+    def distance(span: tuple[int, int]) -> int:
+        between = text[min(span[1], mark[1]) : max(span[0], mark[0])]
+        return len(between) + _JOINT_DISTANCE * len(_JOINT.findall(between))
+
+    return min(range(len(words)), key=lambda index: distance(words[index]))
 
 
 def comparison_words(text: str) -> tuple[str, ...]:

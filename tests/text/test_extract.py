@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_colipri.text.extract import Mention, extract, report_labels, sentence_mentions
+from napari_colipri.text.extract import Mention, extract, plain_findings, report_labels, sentence_mentions
 from napari_colipri.text.findings import FINDING_NAMES
 from tests.text.findings_wording import ABSENT, PHRASES, PRESENT, UNCERTAIN, sentence
 
@@ -59,6 +59,37 @@ def test_a_clause_has_its_own_side() -> None:
     text = "Emphysema is seen in the right lung; consolidation is seen in the left lung."
     assert about(text, "Emphysema").sides == {"right"}
     assert about(text, "Consolidation").sides == {"left"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Pleural effusion on the right and atelectasis on the left.",
+            {"Pleural effusion": ({"right"}, None), "Atelectasis": ({"left"}, None)},
+        ),
+        (
+            "A 4 mm nodule in the left lung and consolidation of 3 cm in the right lung are seen.",
+            {"Lung nodule": ({"left"}, 4.0), "Consolidation": ({"right"}, 30.0)},
+        ),
+        (
+            "Nodules up to 4 mm, the largest on the right, with opacities up to 14 mm.",
+            {"Lung nodule": ({"right"}, 4.0), "Lung opacity": ({"right"}, 14.0)},
+        ),
+        (
+            "Consolidation and atelectasis in the left lower lobe.",
+            {"Consolidation": ({"left"}, None), "Atelectasis": ({"left"}, None)},
+        ),
+        (
+            "Bilateral pleural effusions, 2 cm on the right and 3 cm on the left.",
+            {"Pleural effusion": ({"left", "right"}, 30.0)},
+        ),
+    ],
+)
+def test_sides_and_sizes_go_to_the_nearest_finding(
+    text: str, expected: dict[str, tuple[set[str], float | None]]
+) -> None:
+    assert {m.finding: (set(m.sides), m.size_mm) for m in sentence_mentions(text)} == expected
 
 
 def test_spans_point_into_the_report() -> None:
@@ -122,6 +153,13 @@ def test_labels_of_a_report_in_canonical_order() -> None:
     labels = report_labels(extract(report))
     assert tuple(labels) == FINDING_NAMES
     assert {name for name, value in labels.items() if value} == {"Bronchiectasis", "Cardiomegaly", "Emphysema"}
+
+
+def test_plain_findings_leave_doubt_out() -> None:
+    report = (
+        "No consolidation. Possible bronchiectasis. Cardiomegaly. No emphysema on the left. Emphysema on the right."
+    )
+    assert plain_findings(report) == {"Consolidation": False, "Cardiomegaly": True, "Emphysema": True}
 
 
 def test_comparisons_travel_with_the_mention() -> None:

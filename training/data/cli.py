@@ -95,9 +95,12 @@ def plain(
 def check(
     manifest: Manifest,
     files: Annotated[bool, typer.Option(help="Look for the files it names.")] = True,
+    labels: Annotated[bool, typer.Option(help="Compare labels with what the rules read in the reports.")] = False,
 ) -> None:
     """Check a manifest: every problem with its line and field, then a table per source and split."""
-    lines, problems = check_manifest(manifest, files=files)
+    from napari_colipri.text.extract import plain_findings
+
+    lines, problems = check_manifest(manifest, files=files, read_findings=plain_findings if labels else None)
     console = _console()
     console.print(_table(summary(line.record for line in lines)))
     for problem in problems[:_SHOWN]:

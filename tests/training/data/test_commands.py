@@ -69,3 +69,13 @@ def test_skipped_studies_are_pointed_at(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "1 prepared, 1 skipped" in done.output
     assert "skipped.jsonl" in done.output
+
+
+def test_labels_are_compared_with_the_reports_when_asked(tmp_path: Path) -> None:
+    wrong = record(1, report="No nodule. Possible emphysema.")
+    manifest = write_lines(tmp_path / "m.jsonl", record(0), wrong)
+    assert command("check", manifest, "--no-files").exit_code == 0
+    found = command("check", manifest, "--no-files", "--labels")
+    assert found.exit_code == 2
+    assert "line 2, field labels.Lung nodule: the label is 1, the report reads as absent" in found.output
+    assert "Emphysema" not in found.output
