@@ -114,9 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
     reports = read_reports(data_folder() / "reports" / "ct-clip" / "train.csv")
     half = split(reports.texts)[chosen.half == "score"]
     texts, truth = [reports.texts[index] for index in half], reports.labels[half]
-    began = time.perf_counter()
+    began = time.process_time()
     rules = np.array([by_rules(text) for text in texts])
-    each_ms = (time.perf_counter() - began) / len(texts) * 1e3
+    each_ms = (time.process_time() - began) / len(texts) * 1e3
     words = np.array([by_keywords(text) for text in texts])
     rows: list[Mapping[str, str]] = []
     for number, name in enumerate(FINDING_NAMES):
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
                 "95 % interval": interval(lambda rows, a=mine, b=right: float(f1(a[rows], b[rows])[0]), len(texts)),  # type: ignore[misc]
                 "true, false, missed": f"{(mine & right).sum()}, {(mine & ~right).sum()}, {(~mine & right).sum()}",
                 "plain keywords, F1": f"{f1(words[:, number : number + 1], right)[0]:.3f}",
-                "ms a report": "",
+                "CPU ms a report": "",
                 "reports": f"{len(texts)}, {chosen.half}",
                 "target": "",
             }
@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
             "95 % interval": interval(lambda rows: float(f1(rules[rows], truth[rows]).mean()), len(texts)),
             "true, false, missed": f"{(rules & truth).sum()}, {(rules & ~truth).sum()}, {(~rules & truth).sum()}",
             "plain keywords, F1": f"{f1(words, truth).mean():.3f}",
-            "ms a report": f"{each_ms:.1f}",
+            "CPU ms a report": f"{each_ms:.1f}",
             "reports": f"{len(texts)}, {chosen.half}",
             "target": "≥ 0.94, ≤ 5 ms",
         }
