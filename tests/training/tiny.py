@@ -8,6 +8,7 @@ import torch
 
 from training.objectives.base import Batch
 from training.objectives.contrastive import ContrastiveConfig
+from training.objectives.lesions import LesionsConfig
 from training.objectives.masked import MaskedConfig
 from training.objectives.model import ModelConfig, TextConfig
 from training.objectives.opposite import OppositeConfig
@@ -45,6 +46,7 @@ OBJECTIVES = {
     "masked": ObjectivesConfig(masked=MaskedConfig(images="all", width=24, heads=2)),
     "dense": ObjectivesConfig(dense=DenseConfig(classes=4)),
     "labels": ObjectivesConfig(labels=LabelsConfig()),
+    "lesions": ObjectivesConfig(lesions=LesionsConfig()),
 }
 ALL = ObjectivesConfig(**{name: getattr(config, name) for name, config in OBJECTIVES.items()})
 
@@ -79,6 +81,8 @@ def batch(rows: range = range(4), seed: int = 0) -> Batch:
     labels[0, :3] = torch.nan
     mask = (image[:, 0] > 0).to(torch.uint8) + (image[:, 0] > 0.3).to(torch.uint8)
     mask[3, :8] = 255
+    bits = (image[:, 0] > 0.5).int() + 2 * (image[:, 0] < -0.7).int()
+    bits[3] = -1
     visible = torch.rand((4, 24), generator=generator).argsort(1)[:, :6].sort(1).values
     return {
         "image": image[rows.start : rows.stop],
@@ -86,6 +90,7 @@ def batch(rows: range = range(4), seed: int = 0) -> Batch:
         "pairs": PAIRS[rows.start : rows.stop],
         "labels": labels[rows.start : rows.stop],
         "mask": mask[rows.start : rows.stop],
+        "finding_mask": bits[rows.start : rows.stop],
         "visible": visible[rows.start : rows.stop],
         "patient": [f"p{row}" for row in rows],
         "study": [f"s{row}" for row in rows],

@@ -13,6 +13,8 @@ A batch is a plain dict; an absent key means "not available":
     float32 [B, 18], NaN where unknown.
 ``mask``
     uint8 [B, X, Y, Z], 255 where unknown.
+``finding_mask``
+    int32 [B, X, Y, Z], bit ``n`` set where finding ``n`` of the labels is; -1 throughout a volume that nobody marked.
 
 Objectives add keys of their own in :meth:`Objective.prepare` (token ids, visible patches), and the model leaves tokens
 there so that several objectives share one pass through the tower.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from training.objectives.base import Batch, Objective
 from training.objectives.contrastive import Contrastive, ContrastiveConfig
+from training.objectives.lesions import Lesions, LesionsConfig
 from training.objectives.masked import Masked, MaskedConfig
 from training.objectives.model import Colipri, ModelConfig
 from training.objectives.opposite import Opposite, OppositeConfig
@@ -26,7 +27,7 @@ __all__ = ["ObjectivesConfig", "Task", "build_task"]
 
 @dataclass(frozen=True)
 class ObjectivesConfig:
-    """Which losses are summed; null: not this one. ``dense`` and ``labels`` are no part of the COLIPRI recipe."""
+    """Which losses are summed; null: not this one. The last three are no part of the COLIPRI recipe."""
 
     contrastive: ContrastiveConfig | None = None
     opposite: OppositeConfig | None = None
@@ -34,6 +35,7 @@ class ObjectivesConfig:
     masked: MaskedConfig | None = None
     dense: DenseConfig | None = None
     labels: LabelsConfig | None = None
+    lesions: LesionsConfig | None = None
 
 
 class Task(nn.Module):
@@ -127,6 +129,8 @@ def build_task(model: ModelConfig, objectives: ObjectivesConfig, vocabulary: Pat
         made.append((Dense(objectives.dense, model), objectives.dense.weight))
     if objectives.labels is not None:
         made.append((Labels(objectives.labels, model), objectives.labels.weight))
+    if objectives.lesions is not None:
+        made.append((Lesions(objectives.lesions, model), objectives.lesions.weight))
     if not made:
         raise ValueError("a run needs at least one objective")
     return Task(towers, made)

@@ -69,7 +69,15 @@ def test_the_cached_loss_follows_the_temperature_too() -> None:
     assert wanted["model.log_scale"] != 0
 
 
-LEARNED = {"contrastive": 0.05, "opposite": 0.02, "report": 0.15, "masked": 0.02, "dense": 0.25, "labels": 0.05}
+LEARNED = {
+    "contrastive": 0.05,
+    "opposite": 0.02,
+    "report": 0.15,
+    "masked": 0.02,
+    "dense": 0.25,
+    "labels": 0.05,
+    "lesions": 0.1,
+}
 
 
 @pytest.mark.parametrize("name", tiny.OBJECTIVES)

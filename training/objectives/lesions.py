@@ -1,0 +1,87 @@
+"""Findings per patch, where their truth is known: what makes small findings learnable from few volumes.
+
+No part of the COLIPRI recipe; a bundle trained with it says so in its card.
+
+Shape suffixes: B batch, N patches, F findings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.objectives.base import Batch, Objective, denominator
+from training.objectives.model import Colipri, ModelConfig
+
+__all__ = ["Lesions", "LesionsConfig", "lesion_patches"]
+
+#: Value of a volume whose findings nobody marked.
+UNMARKED = -1
+
+
+@dataclass(frozen=True)
+class LesionsConfig:
+    """Weight; number of findings; voxels that make a patch positive; weights of a volume's positive and other patches.
+
+    Each volume's positive patches count as one term and its other patches as one, for every finding: a small nodule
+    weighs as much as emphysema of both lungs, and accumulated batches still equal one large batch.
+    """
+
+    weight: float = 1.0
+    findings: int = 18
+    least: int = 2
+    positive: float = 0.5
+    negative: float = 2.0
+
+
+def lesion_patches(bits_BXYZ: Tensor, findings: int, patch: int, least: int) -> Tensor:
+    """Return which patches hold at least ``least`` voxels of each finding, bool [B, N, F].
+
+    Parameters
+    ----------
+    bits_BXYZ
+        Integers; bit ``n`` is set where finding ``n`` is.
+    """
+    blocks = bits_BXYZ.unfold(1, patch, patch).unfold(2, patch, patch).unfold(3, patch, patch)
+    flat_BNP = blocks.flatten(1, 3).flatten(2)
+    counts = [((flat_BNP >> bit) & 1).sum(-1) for bit in range(findings)]
+    return torch.stack(counts, dim=-1) >= least
+
+
+class Lesions(Objective):
+    """Two-way cross-entropy of every finding in every patch."""
+
+    name = "lesions"
+
+    def __init__(self, config: LesionsConfig, model: ModelConfig) -> None:
+        super().__init__()
+        self.config, self.patch = config, model.patch
+        self.head = nn.Linear(model.embed_dim, config.findings)
+        nn.init.constant_(self.head.bias, -3.0)  # most patches hold nothing
+
+    def prepare(self, model: Colipri, batch: Batch) -> None:
+        """Find the marked volumes and their positive patches."""
+        if "finding_mask" not in batch:
+            return
+        bits = batch["finding_mask"]
+        batch["marked"] = (bits.flatten(1) != UNMARKED).any(1)
+        batch["lesions"] = lesion_patches(bits[batch["marked"]], self.config.findings, self.patch, self.config.least)
+
+    def count(self, batch: Batch) -> int:
+        """Return the number of marked volumes times findings."""
+        return int(batch["marked"].sum()) * self.config.findings if "marked" in batch else 0
+
+    def forward(self, model: Colipri, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss per volume and finding."""
+        if not self.count(batch):
+            return {}
+        logits = self.head(model.tokens(batch)[batch["marked"]].flatten(1, 3)).float()
+        here = batch["lesions"].to(logits.dtype)
+        terms = F.binary_cross_entropy_with_logits(logits, here, reduction="none")
+        positive = (terms * here).sum(1) / here.sum(1).clamp(min=1)
+        negative = (terms * (1 - here)).sum(1) / (1 - here).sum(1).clamp(min=1)
+        total = (self.config.positive * positive + self.config.negative * negative).sum()
+        return {"lesions_loss": total / denominator(self, batch)}
