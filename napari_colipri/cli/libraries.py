@@ -39,7 +39,10 @@ def add(
     study: Study,
     case: Annotated[str, typer.Option("--case", help="Name of the case; it appears in reports, so no patient names.")],
     report: Annotated[Path | None, typer.Option("--report", help="Text file with its report.")] = None,
-    label: Annotated[list[str] | None, typer.Option("--label", help="A finding that is present; repeatable.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="A finding that is present; repeatable. Without it, the report is read by rule."),
+    ] = None,
     origin: Annotated[str, typer.Option("--origin", help="Where it comes from, and under which licence.")] = "local",
     bundle: Bundle = None,
     device: Device = "auto",
@@ -50,9 +53,11 @@ def add(
     from napari_colipri.engine.bundle import open_bundle
     from napari_colipri.engine.session import Session
     from napari_colipri.export.picture import thumbnail_png
+    from napari_colipri.text.extract import plain_findings
 
     existing(study)
     text = existing(report).read_text(encoding="utf-8") if report is not None else ""
+    labels = label or [name for name, present in plain_findings(text).items() if present]
     opened = open_bundle(bundle)
     if not library.open_library(folder).fits(opened.hash):
         raise stop(4, "bundle_mismatch: This library was made with another bundle: name it with --bundle.")
@@ -66,14 +71,15 @@ def add(
         case_id=case,
         vector=encoding.pooled,
         text=text,
-        labels=label or [],
+        labels=labels,
         thumbnail_png=thumbnail_png(volume),
         origin=origin,
         patient_key=volume.source.patient_key,
         fingerprint=volume.fingerprint,
         bundle_hash=encoding.bundle_hash,
     )
-    print(f"Added {case}.")
+    read = f" Read from its report: {', '.join(labels)}." if labels and not label else ""
+    print(f"Added {case}.{read}")
 
 
 @app.command()

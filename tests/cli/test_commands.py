@@ -106,9 +106,14 @@ def test_a_library_from_beginning_to_end(run: Run, study: Path, tiny: Path, tmp_
     folder = tmp_path / "library"
     (tmp_path / "report.txt").write_text("IMPRESSION: A nodule of 12 mm.")
     assert run("library", "create", folder, "--name", "Mine", "--bundle", tiny).status == 0
-    added = ("library", "add", folder, study, "--bundle", tiny, "--label", "Lung nodule")
+    added = ("library", "add", folder, study, "--bundle", tiny)
     done = run(*added, "--case", "first", "--report", tmp_path / "report.txt")
     assert done.status == 0, done.err
+    assert "Read from its report: Lung nodule." in done.out
+    assert run(*added, "--case", "second", "--label", "Emphysema", "--report", tmp_path / "report.txt").status == 0
+    stats = json.loads(run("library", "stats", folder, "--json").out)
+    assert stats["labels"] == {"Lung nodule": 1, "Emphysema": 1}
+    assert run("library", "remove", folder, "second").status == 0
     assert run(*added, "--case", "first").status == 4
     stats = json.loads(run("library", "stats", folder, "--json").out)
     assert (stats["name"], stats["cases"], stats["labels"]) == ("Mine", 1, {"Lung nodule": 1})
