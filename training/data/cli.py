@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from napari_colipri.atomic import write_text
 from napari_colipri.cli.console import guarded
 from training.data.converters.tables import Converted
 from training.data.errors import DataError
@@ -51,6 +52,8 @@ def _write(converted: Converted, target: Path) -> None:
     console = _console()
     target.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(target, converted.records)
+    for name, text in converted.beside.items():
+        write_text(target.parent / name, text, private=True)
     console.print(_table(summary(converted.records)))
     for reason, count in converted.left_out.items():
         if count:
@@ -88,6 +91,58 @@ def plain(
     from training.data.converters.tables import Shares
 
     _write(convert(folder, target, source=source, shares=Shares(valid, test)), target)
+
+
+@manifest_app.command("merlin")
+@guarded
+def merlin(folder: Folder, target: Target) -> None:
+    """Take Merlin (abdomen), its report sheet saved as CSV."""
+    from training.data.converters.merlin import convert
+
+    _write(convert(folder, target), target)
+
+
+@manifest_app.command("radchestct")
+@guarded
+def radchestct(folder: Folder, target: Target) -> None:
+    """Take RAD-ChestCT's archives and tables; labels as the field scores them come as a table beside."""
+    from training.data.converters.rad_chestct import convert
+
+    _write(convert(folder, target), target)
+
+
+@manifest_app.command("nlst")
+@guarded
+def nlst(folder: Folder, target: Target, valid: float = 0.05, test: float = 0.10) -> None:
+    """Take NLST as The Cancer Imaging Archive hands it out; image-only."""
+    from training.data.converters.nlst import convert
+    from training.data.converters.tables import Shares
+
+    _write(convert(folder, target, shares=Shares(valid, test)), target)
+
+
+@manifest_app.command("totalsegmentator")
+@guarded
+def totalsegmentator(
+    folder: Folder,
+    target: Target,
+    classes: Annotated[Path | None, typer.Option(help="JSON: class to a list of mask names, * for anything.")] = None,
+) -> None:
+    """Take the TotalSegmentator set; its masks become one label map a subject."""
+    import json
+
+    from training.data.converters.totalsegmentator import convert
+
+    chosen = None
+    if classes is not None:
+        try:
+            chosen = {
+                str(name): [str(item) for item in items] for name, items in json.loads(classes.read_text()).items()
+            }
+        except (ValueError, AttributeError, TypeError):
+            raise DataError(f"{classes.name} is no JSON object of class to a list of mask names.") from None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _write(convert(folder, target, classes=chosen), target)
 
 
 @app.command()

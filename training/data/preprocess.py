@@ -22,7 +22,6 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_colipri.atomic import write_text
-from napari_colipri.ct.open import open_volume
 from napari_colipri.errors import Cancelled, ColipriError, OutOfResources
 from training.data.errors import DataError
 from training.data.manifest import Line
@@ -30,7 +29,7 @@ from training.data.plan import Plan, freeze_plan
 from training.data.records import Record, report_text
 from training.data.resample import labels_on, store_grid
 from training.data.store import Origin, Prepared, key_of, load_prepared, write_prepared
-from training.data.study import open_study
+from training.data.study import open_masks, open_study
 
 __all__ = ["Outcome", "Shard", "preprocess", "skipped_file"]
 
@@ -147,7 +146,7 @@ def _prepare(record: Record, manifest: Path, out: Path, plan: Plan) -> Literal["
     stored = store_grid(volume, plan)
     masks = record.masks_path(manifest)
     shape = (stored.hu.shape[0], stored.hu.shape[1], stored.hu.shape[2])
-    mask = labels_on(open_volume(masks), shape, stored.affine) if masks else None
+    mask = labels_on(open_masks(masks), shape, stored.affine) if masks else None
     study = Prepared(
         key=key,
         source=record.source,

@@ -16,9 +16,10 @@ from napari_colipri.ct.readers.values import PADDING_HU
 from napari_colipri.ct.resample import AIR_HU
 from napari_colipri.ct.volume import CTVolume, HUArray
 from napari_colipri.errors import StudyRefused
+from training.data.arrays import is_array_file, read_array, read_array_labels
 from training.data.records import Correction, Record
 
-__all__ = ["corrected", "is_raw", "open_study"]
+__all__ = ["corrected", "is_raw", "open_masks", "open_study"]
 
 #: Reasons that a corrected volume is judged for anew.
 _JUDGED_ANEW = {
@@ -114,11 +115,27 @@ def open_study(record: Record, folder: Path) -> tuple[CTVolume, list[str]]:
     StudyRefused
         If it cannot be read, or may not be analysed (values that are not HU, a single slice, 4D).
     """
-    volume = open_volume(record.image_path(folder))
+    path, correction = record.image_path(folder), record.correction
+    if is_array_file(path):
+        known = correction.affine if correction else None
+        volume = read_array(path, None if known is None else np.asarray(known, np.float64))
+    else:
+        volume = open_volume(path)
     done: list[str] = []
-    if record.correction is not None:
-        volume, done = corrected(volume, record.correction)
+    if correction is not None:
+        volume, done = corrected(volume, correction)
     blocking = volume.passport.blocking("analyse")
     if blocking is not None:
         raise StudyRefused(blocking.message, code=blocking.code)
     return volume, done
+
+
+def open_masks(path: Path) -> CTVolume:
+    """Read a label map: the values of ``hu`` are labels.
+
+    Raises
+    ------
+    StudyRefused
+        If it cannot be read.
+    """
+    return read_array_labels(path) if is_array_file(path) else open_volume(path)

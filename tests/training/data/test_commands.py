@@ -62,6 +62,29 @@ def test_problems_are_lines_and_an_exit_status(tmp_path: Path, capfd: pytest.Cap
     assert command("show", tmp_path, "--crop", "left").exit_code == 2
 
 
+def test_labels_are_compared_with_reports_by_rule(tmp_path: Path) -> None:
+    lines = [
+        record(0, report="There is a nodule in the left upper lobe. No emphysema."),
+        record(1, report="No pulmonary nodule is seen.", labels={"Lung nodule": 1}),
+    ]
+    manifest = write_lines(tmp_path / "m.jsonl", *lines)
+    assert command("check", manifest, "--no-files").exit_code == 0
+    found = command("check", manifest, "--no-files", "--labels")
+    assert found.exit_code == 2
+    assert "line 2, field labels.Lung nodule: the label is 1, the report reads as absent" in found.output
+    assert "line 1" not in found.output
+
+
+def test_every_converter_has_its_command(tmp_path: Path) -> None:
+    for name in ("merlin", "radchestct", "nlst", "totalsegmentator", "ctrate", "folder"):
+        assert command("manifest", name, tmp_path / "none", tmp_path / "m.jsonl").exit_code == 2
+    (tmp_path / "classes.json").write_text("[1]")
+    wrong = command(
+        "manifest", "totalsegmentator", tmp_path, tmp_path / "m.jsonl", "--classes", tmp_path / "classes.json"
+    )
+    assert wrong.exit_code == 2
+
+
 def test_skipped_studies_are_pointed_at(tmp_path: Path) -> None:
     manifest = tiny_set(tmp_path, 2)
     (tmp_path / "images/1.nii.gz").write_bytes(b"rubbish")

@@ -30,11 +30,14 @@ class Converted:
         Reason to number of volumes or rows: nothing is dropped silently.
     notes
         Sentences that whoever trains on it should read.
+    beside
+        Files to write beside the manifest, by name: what evaluation needs and a manifest has no field for.
     """
 
     records: list[Record] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    beside: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Shares:
         return "test" if draw < self.valid + self.test else "train"
 
 
-def read_table(path: Path, needed: Sequence[str]) -> list[Row]:
+def read_table(path: Path, needed: Sequence[str], *, delimiter: str = ",") -> list[Row]:
     """Read a CSV file with a header.
 
     Parameters
@@ -87,6 +90,8 @@ def read_table(path: Path, needed: Sequence[str]) -> list[Row]:
         UTF-8, with or without a byte-order mark.
     needed
         Columns that it must have.
+    delimiter
+        Between cells.
 
     Raises
     ------
@@ -96,7 +101,7 @@ def read_table(path: Path, needed: Sequence[str]) -> list[Row]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, delimiter=delimiter)
             columns = reader.fieldnames or []
             missing = [column for column in needed if column not in columns]
             if missing:
