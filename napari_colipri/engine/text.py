@@ -7,7 +7,9 @@ import re
 from napari_colipri.engine.config import BundleConfig
 from napari_colipri.engine.findings import Question, questions
 from napari_colipri.engine.tokenizer import TextTokenizer
+from napari_colipri.text.extract import sentence_mentions
 from napari_colipri.text.findings import prompts_for_text
+from napari_colipri.text.negation import sentence_prompts
 
 __all__ = ["UNKNOWN_WORDS", "question_for"]
 
@@ -21,7 +23,8 @@ def question_for(text: str, config: BundleConfig, tokenizer: TextTokenizer) -> Q
 
     A name of the bundle's findings (any case, also inside "there is …" or "no …") gets the bundle's own ensembles. Any
     other text is put into sentences of presence and absence; those whose frame the model does not know are left out.
-    Asked for an absence ("no nodule"), the two sides change places, so that the number answers what was asked.
+    Asked for an absence ("no nodule"), the two sides change places, so that the number answers what was asked. A whole
+    statement ("the heart is enlarged") is asked as it stands, against its opposite.
 
     Parameters
     ----------
@@ -38,14 +41,18 @@ def question_for(text: str, config: BundleConfig, tokenizer: TextTokenizer) -> Q
     clean = " ".join(text.split())
     if not any(word not in _FRAME for word in re.findall(r"\w+", clean.lower())):
         return Question(clean, note="this prompt holds no words")
+    known = {question.name.lower(): question for question in questions(config)}
+    statement = sentence_prompts(clean)
+    if statement is not None:
+        said, opposite = statement
+        return Question(clean, (said,), (opposite,), _unreadable(clean, statement, tokenizer) or _unseen(clean, known))
     present, absent = prompts_for_text(clean)
     noun = absent[0].removeprefix("There is no ").removesuffix(".")
-    known = {question.name.lower(): question for question in questions(config)}
     own = known.get(clean.lower()) or known.get(noun.lower())
     if own is not None:
         present, absent, note = own.present, own.absent, own.note
     else:
-        note = _unreadable(clean, (*present, *absent), tokenizer)
+        note = _unreadable(clean, (*present, *absent), tokenizer) or _unseen(clean, known)
         pairs = [
             pair
             for pair in zip(present, absent, strict=True)
@@ -55,6 +62,12 @@ def question_for(text: str, config: BundleConfig, tokenizer: TextTokenizer) -> Q
     if _NEGATED.search(clean):
         present, absent = absent, present
     return Question(own.name if own is not None and own.name.lower() == clean.lower() else clean, present, absent, note)
+
+
+def _unseen(clean: str, known: dict[str, Question]) -> str | None:
+    """Why the bundle cannot answer for a finding that the text names in other words, or None."""
+    named = (known.get(mention.finding.lower()) for mention in sentence_mentions(clean))
+    return next((question.note for question in named if question is not None and question.note), None)
 
 
 def _unreadable(clean: str, prompts: tuple[str, ...], tokenizer: TextTokenizer) -> str | None:

@@ -15,7 +15,7 @@ from napari_colipri.text.extract import Mention, sentence_mentions
 from napari_colipri.text.findings import finding_term
 from napari_colipri.text.scope import clauses, is_denied, lowered, without_parentheses
 
-__all__ = ["negate"]
+__all__ = ["negate", "sentence_prompts"]
 
 _BE = r"(?:is|are|was|were|has been|have been|can be|could be|may be|might be)"
 _HINTS = r"(?:suspicious|suggestive|compatible|consistent)\b"
@@ -60,6 +60,9 @@ _DEFINITE = re.compile(r"\s*(?:the|both|this|these|its|his|her|in|at|on|within|t
 _COUNTED = re.compile(
     r"(?:nodule|effusion|hernia|opacity|catheter|pacemaker|stent|tube|node|lesion|prosthesis|device|pattern)\Z", re.I
 )
+# "There is x" and "x is present" are frames around a thing; with another verb a text is a statement.
+_FRAMED = re.compile(r"^there (?:is|are) (?:no )?|\b(?:is|are) (?:not )?(?:present|absent)$", re.I)
+_STATES = re.compile(rf"\w \b(?:{_BE}|{_SHOWS})\b \w", re.I)
 _PAST = {"show": "showed", "demonstrate": "demonstrated", "reveal": "revealed", "contain": "contained", "have": "had"}
 _THIRD = {"have": "has"}
 
@@ -96,6 +99,27 @@ def negate(sentence: str) -> str:
         out += body[last:start] + (_opposite(piece) if speaks or not any(speaking) else piece)
         last = stop
     return _tidy(out + body[last:]) + (mark[:1] or "")
+
+
+def sentence_prompts(text: str) -> tuple[str, str] | None:
+    """Return a statement as a sentence, and its opposite: what is asked, and what the answer is weighed against.
+
+    Parameters
+    ----------
+    text
+        What the user typed.
+
+    Returns
+    -------
+    tuple of str or None
+        None for a phrase, and for "there is x" or "x is present", which ask for a thing and have forms of their own.
+    """
+    clean = " ".join(text.split()).rstrip(" .!?")
+    bare = _FRAMED.sub("", clean)
+    if not _STATES.search(bare):
+        return None
+    said = f"{clean[:1].upper()}{clean[1:]}."
+    return said, negate(said)
 
 
 def _parts(body: str) -> list[tuple[int, int]]:

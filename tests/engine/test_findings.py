@@ -102,6 +102,14 @@ def test_any_prompt_gets_a_negated_other_side(bundle: Bundle, tokenizer: TextTok
     assert not any(" no " in f" {prompt.lower()}" or " not " in prompt for prompt in question.present)
 
 
+def test_a_statement_is_asked_as_it_stands(bundle: Bundle, tokenizer: TextTokenizer) -> None:
+    question = question_for("the heart is enlarged", bundle.config, tokenizer)
+    assert question.note is None
+    assert (question.present, question.absent) == (("The heart is enlarged.",), ("The heart is not enlarged.",))
+    question = question_for("The heart is not enlarged.", bundle.config, tokenizer)
+    assert question.present == ("The heart is not enlarged.",)
+
+
 def test_sentence_frames_that_the_model_does_not_know_are_left_out(bundle: Bundle, tokenizer: TextTokenizer) -> None:
     question = question_for("liver", bundle.config, tokenizer)
     for prompt in (*question.present, *question.absent):
@@ -126,7 +134,16 @@ def test_a_prompt_that_would_be_cut_off_gets_a_sentence(bundle: Bundle, tokenize
     assert "longer" in note
 
 
-@pytest.mark.parametrize("text", ["bronchiectasis", "there is bronchiectasis", "no mosaic attenuation pattern"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bronchiectasis",
+        "there is bronchiectasis",
+        "no mosaic attenuation pattern",
+        "bronchiectasis of the right lung",
+        "bronchiectasis is in the right lung",
+    ],
+)
 def test_a_finding_that_was_not_trained_stays_without_a_number(
     bundle: Bundle, tokenizer: TextTokenizer, text: str
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from napari_colipri.text.extract import sentence_mentions
 from napari_colipri.text.findings import CT_RATE_FINDINGS
-from napari_colipri.text.negation import negate
+from napari_colipri.text.negation import negate, sentence_prompts
 from napari_colipri.text.side_and_size import sizes_mm
 from tests.text.findings_wording import ABSENT, PHRASES, PRESENT, UNCERTAIN, sentence
 
@@ -77,6 +77,26 @@ def test_prompts_are_each_others_opposites() -> None:
 )
 def test_what_is_absent_has_no_size(size: str) -> None:
     assert sizes_mm(negate(f"A {size} is seen in the left lung.")) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "against"),
+    [
+        ("the heart is enlarged", "The heart is enlarged.", "The heart is not enlarged."),
+        ("The heart is not enlarged.", "The heart is not enlarged.", "The heart is enlarged."),
+        ("the left lung shows emphysema", "The left lung shows emphysema.", "The left lung shows no emphysema."),
+        ("lungs are free of nodules?", "Lungs are free of nodules.", "Lungs have nodules."),
+    ],
+)
+def test_a_statement_is_asked_against_its_opposite(text: str, asked: str, against: str) -> None:
+    assert sentence_prompts(text) == (asked, against)
+
+
+@pytest.mark.parametrize(
+    "text", ["rib fracture", "there is a rib fracture", "Rib fracture is not present.", "no nodule", ""]
+)
+def test_a_phrase_is_no_statement(text: str) -> None:
+    assert sentence_prompts(text) is None
 
 
 def test_a_sentence_without_words_is_refused() -> None:
