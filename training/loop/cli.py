@@ -1,4 +1,4 @@
-"""``python -m training train`` and ``resume``."""
+"""``python -m training train``, ``resume`` and ``bundle``."""
 
 from __future__ import annotations
 
@@ -82,6 +82,23 @@ def resume(
     for assignment in overrides or []:
         values = override(values, assignment)
     _run(parse_config(values, _CONFIG), data or before, out, cpu=cpu)
+
+
+@app.command()
+@guarded
+def bundle(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    out: Annotated[Path, typer.Argument(help="Bundle folder to write or to replace.")],
+    licence: Annotated[str, typer.Option(help="Under which the weights may be used, with attributions.")],
+    name: Annotated[str, typer.Option(help="Of the bundle.")] = "own",
+    title: Annotated[str, typer.Option(help="As it is shown.")] = "Model of our own",
+    averaged: Annotated[bool, typer.Option(help="Take the averaged weights.")] = True,
+) -> None:
+    """Write a run's towers (and its report decoder) as a bundle: the viewer opens it, adapters are trained on it."""
+    from training.loop.export import export_bundle
+
+    made = export_bundle(run, out, name=name, title=title, licence=licence, averaged=averaged)
+    typer.echo(f"wrote {made.path} (hash {made.hash[:12]})")
 
 
 def _run(config: TrainingConfig, data: Sequence[str], out: Path, *, cpu: bool) -> None:

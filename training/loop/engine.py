@@ -335,7 +335,7 @@ def launch(config: TrainingConfig, *, cpu: bool = False) -> Accelerator:
     on_gpu = torch.cuda.is_available() and not cpu
     if config.run.precision == "float16" and not on_gpu:
         raise ConfigError("float16 needs a GPU; on a CPU take bfloat16 or float32.")
-    wrapping = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    wrapping = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     return Accelerator(mixed_precision=names[config.run.precision], cpu=cpu, kwargs_handlers=[wrapping])
 
 

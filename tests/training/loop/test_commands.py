@@ -50,6 +50,9 @@ def test_a_run_from_the_command_line_and_its_continuation(recipe: Path, tmp_path
     longer = command("resume", out, "--set", "run.steps=6", "--cpu")
     assert longer.exit_code == 0, longer.output
     assert [line["step"] for line in lines(out)] == [1, 2, 3, 4, 5, 6]
+    bundle = command("bundle", out, tmp_path / "bundle", "--licence", "None.")
+    assert bundle.exit_code == 0, bundle.output
+    assert (tmp_path / "bundle" / "report.safetensors").is_file()
     again = command("train", recipe, "--data", "noise", "--out", out, "--cpu")
     assert again.exit_code == 2
     assert "holds a run already" in again.output
