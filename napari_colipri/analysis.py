@@ -20,7 +20,7 @@ from napari_colipri.report.training_range import training_range_reasons
 if TYPE_CHECKING:
     from napari_colipri.ct.volume import CTVolume
     from napari_colipri.engine.session import Session
-    from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
+    from napari_colipri.engine.types import Encoding, Findings, GeneratedReport, HeatMap, Segmentation
 
 __all__ = ["analyse", "fitting_library", "with_training_range"]
 
@@ -127,14 +127,16 @@ def analyse(
         findings = session.findings(encoding, prompts)
     with steps.step("heat_maps", 0.55, 0.6) as within:
         heat_maps = _heat_maps(session, encoding, findings, within, steps.cancel)
-    with steps.step("segmentation", 0.6, 0.95) as within:
+    with steps.step("segmentation", 0.6, 0.93) as within:
         segmentation, no_segmentation = _masks(session, volume, encoding, within, steps.cancel)
-    with steps.step("similar", 0.95, 0.98) as within:
+    with steps.step("report", 0.93, 0.96) as within:
+        generated = _generated(session, encoding, within, steps.cancel)
+    with steps.step("similar", 0.96, 0.98) as within:
         within(0.0, "Searching similar cases")
         similar = _similar(library, encoding, volume)
     with steps.step("draft", 0.98, 1.0) as within:
         within(0.0, "Drafting the report")
-        report = draft(findings, segmentation, similar, volume, heat_maps=heat_maps)
+        report = draft(findings, segmentation, similar, volume, heat_maps=heat_maps, generated=generated)
     progress(1.0, "Done")
     return AnalysisResult(
         volume=volume,
@@ -175,6 +177,10 @@ def _masks(
         if error.code != "no_decoder":
             raise
         return None, error.message
+
+
+def _generated(session: Session, encoding: Encoding, progress: Progress, cancel: CancelToken) -> GeneratedReport | None:
+    return session.generate_report(encoding, progress, cancel) if session.bundle.has_report_decoder else None
 
 
 def _similar(library: Library | None, encoding: Encoding, volume: CTVolume) -> SimilarCases | None:

@@ -17,7 +17,15 @@ import numpy.typing as npt
 from napari_colipri.ct.volume import CTVolume, fingerprint_of
 from napari_colipri.engine import protocol, wire
 from napari_colipri.engine.shared import Parcel
-from napari_colipri.engine.types import Encoding, Finding, Findings, HeatMap, Segmentation, SegmentationClass
+from napari_colipri.engine.types import (
+    Encoding,
+    Finding,
+    Findings,
+    GeneratedReport,
+    HeatMap,
+    Segmentation,
+    SegmentationClass,
+)
 from napari_colipri.errors import BundleError, OutOfResources
 from napari_colipri.progress import CancelToken, Progress, report_nothing
 
@@ -93,6 +101,13 @@ class FakeSession:
         labels = np.asfortranarray((volume.hu > 0).astype(np.uint8))
         body = SegmentationClass(1, "body", "Body", 1.0, 40.0, False)
         return Segmentation(labels, (body,), "fake", encoding.bundle_hash)
+
+    def generate_report(self, encoding: Encoding, progress: Progress, cancel: CancelToken) -> GeneratedReport:
+        if self.mode != "writes":
+            raise BundleError("This model has no report decoder: it writes no text.", code="no_report_decoder")
+        cancel.check()
+        progress(0.5, "Writing")
+        return GeneratedReport(("The heart is enlarged.",), True, "fake", encoding.bundle_hash)
 
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
         return np.array([[len(text), 1.0] for text in texts], dtype=np.float32)

@@ -21,7 +21,7 @@ from napari_colipri.desktop.heat import HeatOnDisplay, heat_on_display
 from napari_colipri.desktop.jobs import Jobs
 from napari_colipri.desktop.layers import mask_layer
 from napari_colipri.engine.events import Absent
-from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
+from napari_colipri.engine.types import Encoding, Findings, GeneratedReport, HeatMap, Segmentation
 from napari_colipri.errors import Cancelled, ColipriError, LibraryError
 from napari_colipri.report.draft import PRESENT_FROM
 from napari_colipri.report.draft import draft as make_draft
@@ -49,6 +49,7 @@ class Results:
     findings: Findings | None = None
     segmentation: Segmentation | None = None
     absent: Absent | None = None
+    generated: GeneratedReport | None = None
     similar: SimilarCases | None = None
     heat_maps: dict[str, HeatMap] = field(default_factory=dict)
     draft: Draft | None = None
@@ -204,6 +205,8 @@ class AnalysisRun(QObject):
             results.segmentation = value
             self.segmented.emit(value)
             self._place_masks(value)
+        elif isinstance(value, GeneratedReport):
+            results.generated = value
         elif isinstance(value, Absent):
             results.absent = value
             self.no_masks.emit(value.message)
@@ -248,10 +251,10 @@ class AnalysisRun(QObject):
             self.finished.emit()
             return
         findings, masks, similar = results.findings, results.segmentation, results.similar
-        heat_maps = tuple(results.heat_maps.values())
+        heat_maps, generated = tuple(results.heat_maps.values()), results.generated
 
         def write(_progress: Progress, _cancel: CancelToken) -> Draft:
-            return make_draft(findings, masks, similar, volume, heat_maps=heat_maps)
+            return make_draft(findings, masks, similar, volume, heat_maps=heat_maps, generated=generated)
 
         def written(draft: Draft) -> None:
             results.draft = draft

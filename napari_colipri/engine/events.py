@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
+from napari_colipri.engine.types import Encoding, Findings, GeneratedReport, HeatMap, Segmentation
 from napari_colipri.errors import ColipriError, WorkerDied
 
 __all__ = [
@@ -42,7 +42,7 @@ class Absent:
     code: str
 
 
-Answer: TypeAlias = Encoding | Findings | HeatMap | Segmentation | Absent | npt.NDArray[np.float32]
+Answer: TypeAlias = Encoding | Findings | HeatMap | Segmentation | GeneratedReport | Absent | npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.engine.bundle import Bundle
-from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
+from napari_colipri.engine.types import Encoding, Findings, GeneratedReport, HeatMap, Segmentation
 from napari_colipri.progress import CancelToken, Progress
 
 __all__ = ["DEFAULT_SESSION", "EngineSession", "WorkerOptions", "make_session"]
@@ -53,6 +53,9 @@ class EngineSession(Protocol):
 
     def segment(self, volume: CTVolume, encoding: Encoding, progress: Progress, cancel: CancelToken) -> Segmentation:
         """Masks on the source grid."""
+
+    def generate_report(self, encoding: Encoding, progress: Progress, cancel: CancelToken) -> GeneratedReport:
+        """Text from the report decoder; a bundle without one answers with ``no_report_decoder``."""
 
     def embed_text(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Text vectors [n, D]."""

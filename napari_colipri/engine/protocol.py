@@ -171,7 +171,7 @@ class Load(Request):
 
 @dataclass(frozen=True)
 class Analyse(Request):
-    """Encode, then findings, then masks, each answered as soon as it is there.
+    """Encode, then findings, masks, and text where the bundle writes any, each answered as soon as it is there.
 
     Attributes
     ----------

@@ -199,7 +199,10 @@ class _Worker:
             token.check()
             found = encoded + (1.0 - encoded) * 0.1
             stages(found, "Masks")
-            self._deliver(request.id, self._masks(session, volume, encoding, stages.part(found, 1.0), token))
+            drawn = found + (1.0 - found) * 0.7
+            self._deliver(request.id, self._masks(session, volume, encoding, stages.part(found, drawn), token))
+            token.check()
+            self._write(request.id, session, encoding, stages.part(drawn, 1.0), token)
 
     @staticmethod
     def _masks(
@@ -212,6 +215,15 @@ class _Worker:
             if error.code != "no_decoder":
                 raise
             return events.Absent("segmentation", error.message, error.code)
+
+    def _write(
+        self, request: int, session: EngineSession, encoding: Encoding, progress: Progress, token: CancelToken
+    ) -> None:
+        try:
+            self._deliver(request, session.generate_report(encoding, progress, token))
+        except BundleError as error:
+            if error.code != "no_report_decoder":  # most bundles write no text, and the draft says so
+                raise
 
     def _analysable(self) -> CTVolume:
         if self._volume is None:

@@ -1,4 +1,4 @@
-"""Draft a report from findings, masks and similar cases. No text is generated: every sentence follows from a number."""
+"""Draft a report from findings, masks and similar cases; what a model wrote stands in a section of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import numpy as np
 from napari_colipri import RESEARCH_USE_ONLY
 from napari_colipri.ct.geometry import ras_to_index
 from napari_colipri.ct.volume import CTVolume
-from napari_colipri.engine.types import Finding, Findings, HeatMap, Segmentation
+from napari_colipri.engine.types import Finding, Findings, GeneratedReport, HeatMap, Segmentation
 from napari_colipri.library.search import SimilarCases
 from napari_colipri.report.checks import Check, geometry_check, text_checks
+from napari_colipri.report.generated import generated_sentences
 from napari_colipri.report.measurements import measurement_sentences
 from napari_colipri.report.types import Draft, Parts, Section, Sentence
 from napari_colipri.text.findings import ORGAN_GROUPS, finding_term
@@ -33,6 +34,7 @@ def draft(
     volume: CTVolume,
     *,
     heat_maps: Sequence[HeatMap] = (),
+    generated: GeneratedReport | None = None,
 ) -> Draft:
     """Draft a report.
 
@@ -48,6 +50,8 @@ def draft(
         For geometry and passport; its voxels are not read.
     heat_maps
         Of findings, their ``text`` being the finding's name; a finding's place is taken from its peak.
+    generated
+        What the bundle's report decoder wrote, or None where it has none.
 
     Returns
     -------
@@ -61,9 +65,7 @@ def draft(
     body.append(("Measurements", measurement_sentences(segmentation, volume)))
     body.append(("Similar cases", _similar(hits)))
     body.append(("Impression", _impression(findings)))
-    body.append(
-        ("Generated text", [_plain("This bundle has no report decoder: no text was generated from the image.")])
-    )
+    body.append(("Generated text", generated_sentences(generated, [_proof(item) for item in findings.items])))
     body.append(("About this draft", _about(findings)))
     known = volume.geometry.orientation_known
     sections = tuple(_section(name, sentences, orientation_known=known) for name, sentences in body if sentences)

@@ -10,7 +10,7 @@ from napari_colipri.report.checks import Check, answer_check, text_checks
 
 __all__ = ["Check", "Draft", "Origin", "Parts", "Section", "Sentence", "Status", "edited"]
 
-Origin: TypeAlias = Literal["findings", "masks", "library", "passport", "template", "reader"]
+Origin: TypeAlias = Literal["findings", "masks", "library", "passport", "template", "model", "reader"]
 Status: TypeAlias = Literal["draft", "edited", "removed"]
 #: Text, origin, evidence and checks of a sentence that has no id yet.
 Parts: TypeAlias = tuple[str, Origin, tuple[dict[str, Any], ...], tuple[Check, ...]]
@@ -27,10 +27,12 @@ class Sentence:
     text
         What a reader sees.
     origin
-        What it was made from: ``"template"`` says the same whatever the scan shows, ``"reader"`` was typed by a person.
+        What it was made from: ``"template"`` says the same whatever the scan shows, ``"model"`` was written by a report
+        decoder, ``"reader"`` was typed by a person.
     evidence
         JSON objects, each with a ``kind``: ``finding`` (name, probability, threshold …), ``heat_map`` (peak in
-        RAS mm), ``mask`` (class, volume_ml, mean_hu), ``cases`` (case ids), ``geometry``, ``passport`` (code).
+        RAS mm), ``mask`` (class, volume_ml, mean_hu), ``cases`` (case ids), ``geometry``, ``passport`` (code),
+        ``generated`` (bundle and its hash).
     checks
         What was looked at automatically.
     status

@@ -20,7 +20,7 @@ from napari_colipri.ct.passport import reason
 from napari_colipri.engine import events, shared
 from napari_colipri.engine.client import EngineClient
 from napari_colipri.engine.events import Absent, Answered, Died, Done, Failed, Loaded, Progressed, Unloaded
-from napari_colipri.engine.types import Encoding, Findings, HeatMap, Segmentation
+from napari_colipri.engine.types import Encoding, Findings, GeneratedReport, HeatMap, Segmentation
 from napari_colipri.errors import (
     BundleError,
     Cancelled,
@@ -76,6 +76,18 @@ def test_analyse_streams_encoding_findings_and_masks_in_that_order() -> None:
     assert encoding.volume_fingerprint == volume.fingerprint
     assert [item.name for item in findings.items] == ["Pleural effusion", "a stent"]
     np.testing.assert_array_equal(masks.labels, volume.hu > 0)
+
+
+def test_a_bundle_that_writes_text_answers_with_it_last() -> None:
+    with engine() as (client, box):
+        client.start(fake_bundle("writes"))
+        client.put(small_volume())
+        request = client.submit("analyse")
+        assert isinstance(box.end(request), Done)
+        written = box.answers(request)[-1]
+    assert isinstance(written, GeneratedReport)
+    assert written.sentences == ("The heart is enlarged.",)
+    assert written.finished
 
 
 def test_findings_arrive_before_the_masks_are_made() -> None:

@@ -25,7 +25,15 @@ from napari_colipri.ct.volume import Geometry, Source
 from napari_colipri.engine import events, open_bundle, protocol, wire
 from napari_colipri.engine.plain import put_together, take_apart
 from napari_colipri.engine.shared import ArrayRef, Parcel
-from napari_colipri.engine.types import Encoding, Finding, Findings, HeatMap, Segmentation, SegmentationClass
+from napari_colipri.engine.types import (
+    Encoding,
+    Finding,
+    Findings,
+    GeneratedReport,
+    HeatMap,
+    Segmentation,
+    SegmentationClass,
+)
 from napari_colipri.errors import ProtocolError
 from tests.bundles import write_tiny_bundle
 
@@ -78,7 +86,14 @@ texts = st.lists(any_text, max_size=3).map(tuple)
 three = st.tuples(real, real, real)
 codes = st.none() | st.dictionaries(any_text, any_text, max_size=2)
 finding = st.builds(
-    Finding, any_text, st.none() | real, texts, texts, calibration=st.none() | facts, note=st.none() | any_text
+    Finding,
+    any_text,
+    st.none() | real,
+    texts,
+    texts,
+    calibration=st.none() | facts,
+    note=st.none() | any_text,
+    probe=st.none() | facts,
 )
 segmentation_class = st.builds(
     SegmentationClass, number, any_text, any_text, real, st.none() | real, st.booleans(), codes
@@ -124,6 +139,7 @@ ANSWERS: dict[str, st.SearchStrategy[Any]] = {
         any_text,
         texts,
     ),
+    "text": st.builds(GeneratedReport, texts, st.booleans(), any_text, any_text, texts),
     "absent": st.builds(events.Absent, any_text, any_text, any_text),
     "vectors": arrays(np.float32, 2),
 }

@@ -93,6 +93,7 @@ def ship_bundle(
         Code ``worse``, naming every figure that fell and every answer that is gone; nothing is written then.
     """
     config = parse_config({**parts.config, "sha256": {}})
+    target.resolve().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.resolve().parent, prefix=".ship.") as name:
         # what is scored is the rounded bundle that users would get
         trial = write_bundle(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_colipri.analysis import analyse
 from napari_colipri.engine import domain
 from napari_colipri.engine.bundle import Bundle, open_bundle
 from napari_colipri.engine.session import Session
@@ -264,3 +265,11 @@ def test_scores_before_calibration_are_what_is_compared(session: Session, as_pha
     place = answers.probe.findings.index(said.name)
     assert answers.probe.scores[0, place] == pytest.approx(said.probe["calibration"]["uncalibrated"])
     json.dumps(said.to_json())
+
+
+def test_an_analysis_drafts_what_the_decoder_wrote(session: Session) -> None:
+    result = analyse(toy_study(991).volume, session)
+    section = result.draft.section("Generated text")
+    assert section is not None
+    assert [sentence.origin for sentence in section.sentences][:2] == ["template", "model"]
+    assert "report" in result.record.timings_s
