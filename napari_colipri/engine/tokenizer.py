@@ -15,7 +15,7 @@ from napari_colipri.errors import BundleError
 __all__ = ["TextTokenizer", "load_tokenizer"]
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-#: A word of three letters or more must yield one piece at least this long, or it counts as unknown.
+#: Pieces at least this long must make up more than half of a word of three letters or more, or it counts as unknown.
 _KNOWN_PIECE = 3
 
 
@@ -99,8 +99,9 @@ class TextTokenizer:
     def unknown_words(self, text: str) -> list[str]:
         """Return the words that say nothing to this vocabulary.
 
-        A word is unknown if it becomes [UNK], or if it has three letters or more and falls apart into pieces of one or
-        two characters only: spelling is not knowledge. Numbers and punctuation are never unknown for falling apart.
+        A word is unknown if it becomes [UNK], or if it has three letters or more and half of it or more falls apart
+        into pieces of one or two characters: spelling is not knowledge, nor is "gas" in "gastrointestinal". Numbers and
+        punctuation are never unknown for falling apart.
         """
         return [word for word in self.words(text) if not self._known(word)]
 
@@ -110,7 +111,8 @@ class TextTokenizer:
             return False
         if sum(character.isalpha() for character in word) < _KNOWN_PIECE:
             return True
-        return any(len(token.removeprefix("##")) >= _KNOWN_PIECE for token in encoded.tokens)
+        pieces = [len(token.removeprefix("##")) for token in encoded.tokens]
+        return 2 * sum(piece for piece in pieces if piece >= _KNOWN_PIECE) > sum(pieces)
 
 
 def _word_piece(vocab_file: Path, *, lower_case: bool) -> Any:

@@ -71,7 +71,9 @@ def test_pads_to_the_longest_only(tokenizer: TextTokenizer) -> None:
     ("text", "unknown"),
     [
         ("No lung nodules present.", []),
-        ("cardiomegaly", []),  # pieces, one of them long enough to mean something
+        ("cardiomegaly", []),  # pieces, most of it in such as are long enough to mean something
+        ("lungs nodules", []),  # an ending more
+        ("lungfish", ["lungfish"]),  # a known beginning is not a known word
         ("zzyzx", ["zzyzx"]),  # spelt out letter by letter
         ("heart 肺", ["肺"]),  # [UNK]
         ("nodule 99 mm", []),  # a number is never unknown for falling apart

@@ -22,17 +22,20 @@ def vocabulary(
     size: Annotated[int, typer.Option(min=1, help="Most tokens.")] = 8192,
     at_least: Annotated[int, typer.Option(min=1, help="How often a word must occur.")] = 2,
 ) -> None:
-    """Train a WordPiece vocabulary; the same text gives the same file."""
+    """Train a WordPiece vocabulary on reports and their opposite sentences; the same text gives the same file."""
     from training.text.corpus import read_texts
-    from training.text.vocabulary import train_vocabulary, write_vocabulary
+    from training.text.vocabulary import prompt_words, train_vocabulary, with_opposites, write_vocabulary
 
     try:
-        tokens = train_vocabulary(read_texts(sources), size=size, at_least=at_least)
+        tokens = train_vocabulary(with_opposites(read_texts(sources)), size=size, at_least=at_least)
     except ValueError as error:
         raise DataError(str(error), code="vocabulary") from error
     out.parent.mkdir(parents=True, exist_ok=True)
     write_vocabulary(out, tokens)
     typer.echo(f"wrote {out}: {len(tokens)} tokens")
+    missing = sorted(set(prompt_words()) - set(tokens))
+    if missing:
+        typer.echo(f"Words of the default prompts that this text does not teach: {', '.join(missing)}.")
 
 
 @app.command()

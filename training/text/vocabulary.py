@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -19,8 +19,10 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from napari_colipri.atomic import write_text
+from napari_colipri.text.findings import FINDING_NAMES, default_prompts
+from training.text.opposites import statements
 
-__all__ = ["SPECIAL", "train_vocabulary", "write_vocabulary"]
+__all__ = ["SPECIAL", "prompt_words", "train_vocabulary", "with_opposites", "write_vocabulary"]
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -57,6 +59,20 @@ def train_vocabulary(texts: Iterable[str], *, size: int = 8192, at_least: int = 
     kept = [each for each in merged if each in whole or len(each.removeprefix("##")) <= _PIECE]
     rank = {each: (-words.get(each, 0), each) for each in kept}
     return (*base, *sorted(kept, key=lambda each: rank[each])[: size - len(base)])
+
+
+def with_opposites(reports: Iterable[str]) -> Iterator[str]:
+    """Yield each report, then the opposites of its positive sentences: a text tower in training reads both."""
+    for report in reports:
+        yield report
+        for statement in statements("", "", report).positive:
+            yield statement.negation
+
+
+def prompt_words() -> tuple[str, ...]:
+    """Return the words of the default prompts of all 18 findings, each once."""
+    sentences = (each for name in FINDING_NAMES for side in default_prompts(name) for each in side)
+    return tuple(_counted(sentences))
 
 
 def _counted(texts: Iterable[str]) -> Counter[str]:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from napari_colipri.engine.tokenizer import TextTokenizer, load_tokenizer
 from training.__main__ import app
-from training.text.vocabulary import SPECIAL, train_vocabulary, write_vocabulary
+from training.text.vocabulary import SPECIAL, prompt_words, train_vocabulary, with_opposites, write_vocabulary
 
 TEXTS = [
     "There is a nodule of 12 mm in the right upper lobe. No pleural effusion.",
@@ -58,6 +58,12 @@ def test_order_of_the_texts_and_of_the_run_do_not_matter() -> None:
     assert tokens[: len(SPECIAL)] == SPECIAL
 
 
+def test_opposites_are_part_of_what_is_read() -> None:
+    read = list(with_opposites(["A nodule of 9 mm is present. Emphysema."]))
+    assert read == ["A nodule of 9 mm is present. Emphysema.", "No nodule is present.", "No emphysema."]
+    assert {"no", "not", "present", "cardiomegaly", "septal"} <= set(prompt_words())
+
+
 def test_size_and_rarity_bound_it() -> None:
     assert len(train_vocabulary(TEXTS, size=110)) == 110
     assert "cm" not in train_vocabulary(TEXTS, at_least=2)
@@ -75,6 +81,8 @@ def test_the_commands(tmp_path: Path) -> None:
     done = run.invoke(app, ["text", "vocabulary", str(tmp_path / "out" / "vocab.txt"), str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert load_tokenizer(tmp_path / "out", max_length=16).unknown_words("nodule seen") == []
+    assert "does not teach" in done.output
+    assert "cardiomegaly" in done.output
     done = run.invoke(app, ["text", "extract", str(report)])
     found = json.loads(done.output)
     assert found["labels"]["Lung nodule"] == 1
