@@ -76,7 +76,7 @@ def measure(study: Path, bundle: str | None) -> Record:
     from napari_colipri.desktop.state import Phase
     from napari_colipri.engine.bundle import open_bundle
 
-    viewer, dock = open_viewer(str(study), services=Services(bundle=lambda: open_bundle(bundle)))
+    viewer, dock = open_viewer(str(study), services=Services(bundle=lambda _name: open_bundle(bundle)))
     loop = QEventLoop()
     record = Record()
     phase, began, last, calm = "opening", time.perf_counter(), time.perf_counter(), 0

@@ -87,6 +87,10 @@ def pages(camera: Camera, dock: Any, engine: Any) -> None:
     for page in ("Masks", "Similar", "Report"):
         dock.tabs.show_page(page)
         camera.take(page.lower())
+    dock.show_models(True)
+    camera.wait(lambda: dock.panels.models.models.count() > 0)
+    camera.take("models")
+    dock.show_models(False)
     dock.screen.choose_window("Mediastinum")
     for plane in ("Coronal", "Sagittal", "3D"):
         dock.screen.choose_plane(plane)

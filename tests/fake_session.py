@@ -43,6 +43,7 @@ class FakeSession:
     device = "cpu"
     precision = "float32"
     description = "CPU, float32"
+    devices = ("cpu",)
 
     def __init__(self, bundle: str, *, device: str = "auto", precision: str = "auto") -> None:
         told = json.loads(bundle)

@@ -61,7 +61,8 @@ def add_model(
     if Path(source).expanduser().is_dir():
         from napari_colipri.engine.bundle_store import add_bundle
 
-        added = add_bundle(source, name, axis_order, pooling, preset)
+        with cancellable() as cancel, show_progress() as progress:
+            added = add_bundle(source, name, axis_order, pooling, preset, progress=progress, cancel=cancel)
     else:
         added = _download(source, name, revision, (axis_order, pooling, preset), yes)
     print(f"Added {added.name}: {added.title} (hash {added.hash[:12]}).")

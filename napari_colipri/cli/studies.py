@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,8 @@ __all__ = ["register", "run_analysis"]
 Study = Annotated[Path, typer.Argument(metavar="STUDY", help="A study on disk.")]
 Bundle = Annotated[str | None, typer.Option("--bundle", help="Name or folder of a model; the embedded one without it.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+WindowBundle = Annotated[str | None, typer.Option("--bundle", help="Name or folder of a model; else as chosen there.")]
+WindowDevice = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps; else as chosen there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 
@@ -167,23 +170,32 @@ def has_display() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _open_window(study: Path, *, analyse: bool) -> None:
+def _open_window(study: Path, *, analyse: bool, bundle: str | None, device: str | None) -> None:
     from importlib.util import find_spec
 
     if not any(find_spec(name) for name in ("PySide6", "PyQt6", "PyQt5")):
         raise stop(USAGE, "There is no Qt here: install one with  pip install 'napari-colipri[qt]'")
     from napari_colipri.desktop.launch import run
+    from napari_colipri.desktop.preferences import DEVICES, load_preferences
 
-    run(str(study), analyse)
+    if device is not None and device not in DEVICES:
+        raise stop(USAGE, f"There is no device called {device!r}: use auto, cpu, cuda or mps.")
+    chosen = load_preferences()
+    if bundle is not None:
+        from napari_colipri.engine.bundle import EMBEDDED, find_folder
+
+        find_folder(bundle)  # a wrong name is told here, before a window opens
+        chosen = replace(chosen, model=None if bundle == EMBEDDED else bundle)
+    run(str(study), analyse, chosen if device is None else replace(chosen, device=device))
 
 
 @guarded
-def open_study(study: Study) -> None:
+def open_study(study: Study, bundle: WindowBundle = None, device: WindowDevice = None) -> None:
     """Open the viewer on a study."""
     existing(study)
     if not has_display():
         raise stop(USAGE, "There is no display here: use 'napari-colipri analyse' instead.")
-    _open_window(study, analyse=False)
+    _open_window(study, analyse=False, bundle=bundle, device=device)
 
 
 def sample_study() -> Path:
@@ -201,17 +213,17 @@ def sample_study() -> Path:
 def demo(
     headless: Annotated[bool, typer.Option("--headless", help="Write files instead of opening a window.")] = False,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("demo-output"),
-    bundle: Bundle = None,
-    device: Device = "auto",
+    bundle: WindowBundle = None,
+    device: WindowDevice = None,
 ) -> None:
     """Open the viewer on a shipped study, analysed; without a display write report, masks and a picture."""
     study = sample_study()
     if has_display() and not headless:
-        _open_window(study, analyse=True)
+        _open_window(study, analyse=True, bundle=bundle, device=device)
         return
     if not headless:
         say(f"There is no display here: writing the answers to {out} instead.")
-    result = run_analysis(study, bundle=bundle, library=None, device=device, prompts=[])
+    result = run_analysis(study, bundle=bundle, library=None, device=device or "auto", prompts=[])
     _write(out, result)
     from napari_colipri.atomic import write_bytes
     from napari_colipri.export.picture import analysis_png

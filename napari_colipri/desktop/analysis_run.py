@@ -106,6 +106,10 @@ class AnalysisRun(QObject):
         self.results = Results()
         self._bridge.put(None if study is None else study.volume)
 
+    def restudy(self, study: LoadedStudy) -> None:
+        """Take the same study with another passport; what is known about it stays."""
+        self._study = study
+
     def start(self) -> None:
         """Analyse the study from the beginning."""
         self.stop()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from napari_colipri.desktop.analysis_run import AnalysisRun
+from napari_colipri.desktop.analysis_run import AnalysisRun, Results
 from napari_colipri.desktop.desk import Desk
 from napari_colipri.desktop.exporting import Exporter
+from napari_colipri.desktop.model import Maker
 from napari_colipri.desktop.panels.findings import worth
 from napari_colipri.desktop.panels.tabs import Tabs
 from napari_colipri.desktop.screen import Screen
@@ -30,6 +31,8 @@ class Answers:
         self._run, self._tabs, self._screen = run, tabs, screen
         self._desk, self._exporter = desk, exporter
         self._study: LoadedStudy | None = None
+        self._maker: Maker | None = None
+        self._foreign = ""
         self._question = ""
         self._asked = ""
 
@@ -60,7 +63,7 @@ class Answers:
 
     def turn_to(self, study: LoadedStudy | None) -> None:
         """Empty every page and show another study's passport and saved draft."""
-        self._study = study
+        self._study, self._maker = study, None
         self._tabs.clear()
         self._exporter.close()
         self._run.look_at(study)
@@ -68,6 +71,41 @@ class Answers:
         if study is not None:
             self._tabs.study.show_passport(study.volume.passport, note=study.display.note)
             self._tabs.show_page("Study")
+        self.compare(None)
+
+    def restudy(self, study: LoadedStudy) -> None:
+        """Take the same study with another passport: another model was trained on other input."""
+        self._study = study
+        self._run.restudy(study)
+        self._tabs.study.show_passport(study.volume.passport, note=study.display.note)
+
+    def begin(self, maker: Maker | None) -> bool:
+        """Get ready for an analysis; return whether another model's answers were taken off for it.
+
+        Two models' answers never stand side by side. A draft that was edited stays on disk with its model, masks stay
+        in the layer list, hidden.
+        """
+        before, self._maker = self._maker, maker
+        other = before is not None and before != maker
+        if other:
+            self._tabs.clear_answers()
+            self._desk.set_aside()
+            self._screen.set_aside()
+            self._exporter.close()
+            self._run.results = Results()
+        self.compare(maker)
+        return other
+
+    def compare(self, maker: Maker | None) -> str:
+        """Mark the answers on screen as another model's where ``maker`` did not make them; return the sentence."""
+        made = self._maker
+        theirs = made is not None and maker is not None and made != maker and self._run.results.findings is not None
+        self._foreign = ""
+        if theirs and made is not None and maker is not None:
+            again = f"Analyse again for those of {maker.words(made)}."
+            self._foreign = f"These answers were made by {made.words(maker)}. {again}"
+        self._tabs.findings.set_foreign("Answers of another model: analyse again to ask further." if theirs else "")
+        return self._foreign
 
     def complete(self, device: str) -> None:
         """Make everything exportable: the analysis is done."""
@@ -90,6 +128,9 @@ class Answers:
         silent = next((item for item in items if item.name == name and item.probability is None), None)
         if silent is not None:
             self._tabs.findings.say_where(answer_sentence(silent))
+            return
+        if self._foreign and name not in self._run.results.heat_maps:
+            self._tabs.findings.say_where(self._foreign)
             return
         self._ask(self._run.localise, name, f"Looking for “{name}”")
 

@@ -47,10 +47,20 @@ class Desk:
         self._draft = saved.draft
         self._panel.show_text(saved.text, saved="Your edited draft, restored", generated=fixed_words(saved.draft))
 
-    def show(self, draft: Draft) -> None:
-        """Show a new draft; where an earlier one was edited, the edit is put over it and one *Undo* takes it back."""
+    def set_aside(self) -> None:
+        """Save the draft of one model and show none: another model's follows."""
         self._panel.flush()
-        saved = None if self._fingerprint is None else load_draft(self._fingerprint)
+        self._draft = None
+        self._panel.show_text(None)
+
+    def show(self, draft: Draft) -> None:
+        """Show a new draft; where an earlier one by the same model was edited, the edit is put over it.
+
+        One *Undo* then takes it back. An edit of another model's draft is never put over this one: its numbers are not
+        this model's.
+        """
+        self._panel.flush()
+        saved = None if self._fingerprint is None else load_draft(self._fingerprint, draft.bundle_hash)
         self._draft = draft
         fresh = draft_text(draft)
         self._panel.show_text(fresh, generated=fixed_words(draft))

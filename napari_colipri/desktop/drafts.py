@@ -1,11 +1,13 @@
 """Edited drafts on disk, so that a crash costs no words. No Qt.
 
-One private file per study in the cache folder, named by the study's fingerprint, written beside and renamed.
+One private file per study in the cache folder, named by the study's fingerprint, written beside and renamed. When
+another model's draft of the study is edited, the former keeps its file under its model's hash.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +29,18 @@ class SavedDraft:
     text: str
 
 
-def draft_path(fingerprint: str) -> Path:
-    """Return the file of a study's edited draft; it need not exist."""
-    return cache_dir() / "drafts" / f"{fingerprint}.json"
+def draft_path(fingerprint: str, bundle_hash: str = "") -> Path:
+    """Return the file of a study's edited draft; it need not exist.
+
+    Parameters
+    ----------
+    fingerprint
+        Of the study.
+    bundle_hash
+        Of the model whose draft was set aside; without it, the file of the draft edited last.
+    """
+    name = f"{fingerprint}.{bundle_hash[:12]}.json" if bundle_hash else f"{fingerprint}.json"
+    return cache_dir() / "drafts" / name
 
 
 def save_draft(fingerprint: str, saved: SavedDraft) -> None:
@@ -40,16 +51,36 @@ def save_draft(fingerprint: str, saved: SavedDraft) -> None:
     OSError
         If it cannot be written; the file keeps its last content.
     """
-    path = draft_path(fingerprint)
+    path, own = draft_path(fingerprint), saved.draft.bundle_hash
     private_dir(path.parent)
+    before = load_draft(fingerprint)
+    if before is not None and before.draft.bundle_hash != own:
+        os.replace(path, draft_path(fingerprint, before.draft.bundle_hash))
     value = saved.draft.to_json() | {"orientation_known": saved.draft.orientation_known}
     write_json(path, {"format": _FORMAT, "draft": value, "text": saved.text}, private=True)
+    if own:
+        draft_path(fingerprint, own).unlink(missing_ok=True)
 
 
-def load_draft(fingerprint: str) -> SavedDraft | None:
-    """Return the edited draft of a study, or None where there is none that can be read."""
+def load_draft(fingerprint: str, bundle_hash: str | None = None) -> SavedDraft | None:
+    """Return the edited draft of a study, or None where there is none that can be read.
+
+    Parameters
+    ----------
+    fingerprint
+        Of the study.
+    bundle_hash
+        Of the model whose draft is wanted; without it, the one edited last.
+    """
+    latest = _read(draft_path(fingerprint))
+    if bundle_hash is None or (latest is not None and latest.draft.bundle_hash == bundle_hash):
+        return latest
+    return _read(draft_path(fingerprint, bundle_hash))
+
+
+def _read(path: Path) -> SavedDraft | None:
     try:
-        value = json.loads(draft_path(fingerprint).read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
         if value["format"] != _FORMAT:
             return None
         return SavedDraft(draft_from_json(value["draft"]), str(value["text"]))
@@ -58,5 +89,7 @@ def load_draft(fingerprint: str) -> SavedDraft | None:
 
 
 def forget_draft(fingerprint: str) -> None:
-    """Remove a study's edited draft, if there is one."""
-    draft_path(fingerprint).unlink(missing_ok=True)
+    """Remove a study's edited drafts, if there are any."""
+    latest = draft_path(fingerprint)
+    for path in (latest, *latest.parent.glob(f"{fingerprint}.*.json")):
+        path.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ class EngineBridge(QObject):
         Makes the client from the callback that takes its events; not called before something is asked.
     """
 
-    loaded = Signal(str)
+    loaded = Signal(object)
     progressed = Signal(int, float, str)
     answered = Signal(int, object)
     done = Signal(int)
@@ -54,9 +54,12 @@ class EngineBridge(QObject):
         self._closed = False
         self._event.connect(self._on_event)
 
-    def start(self, bundle: Bundle | str | None, device: str = "auto") -> int:
-        """Choose a model and start the engine's process; ``loaded`` follows."""
-        return self._engine().start(bundle, device)
+    def start(self, bundle: Bundle | str | None, device: str = "auto", precision: str = "auto") -> int:
+        """Choose a model and start the engine's process; ``loaded`` or ``failed`` follows.
+
+        What was asked of another model is given up; the process keeps the volume.
+        """
+        return self._engine().start(bundle, device, precision)
 
     def put(self, volume: CTVolume | None) -> None:
         """Say which volume questions are about."""
@@ -98,7 +101,7 @@ class EngineBridge(QObject):
             return
         match event:
             case events.Loaded():
-                self.loaded.emit(event.description)
+                self.loaded.emit(event)
             case events.Progressed():
                 self.progressed.emit(event.request, event.fraction, event.text)
             case events.Answered():

@@ -71,16 +71,16 @@ def load_study(path: str | Path, progress: Progress, cancel: CancelToken) -> Loa
 
 
 def in_training_range(study: LoadedStudy, bundle: Bundle) -> LoadedStudy:
-    """Return ``study`` with what a bundle says about input like it added to its passport."""
+    """Return ``study`` with what a bundle says about input like it in its passport, in place of another bundle's."""
     from napari_colipri.report.training_range import training_range_reasons
 
     volume = study.volume
-    if any(item.code == "outside_training_range" for item in volume.passport.reasons):
+    own = tuple(item for item in volume.passport.reasons if item.code != "outside_training_range")
+    plain = replace(volume.passport, reasons=own)
+    passport = plain.with_reasons(*training_range_reasons(volume, bundle.config.input.trained_on))
+    if passport.reasons == volume.passport.reasons:
         return study
-    more = training_range_reasons(volume, bundle.config.input.trained_on)
-    if not more:
-        return study
-    wider = replace(volume, passport=volume.passport.with_reasons(*more))
+    wider = replace(volume, passport=passport)
     vars(wider)["fingerprint"] = volume.fingerprint  # of values and affine only: both are unchanged
     return replace(study, volume=wider)
 

@@ -47,7 +47,7 @@ def _hand_over(path: _Path | Sequence[_Path]) -> list[Any]:
     dock, one = dock_of_current_viewer(), _single(path)
     if dock is None or one is None:
         return list(read_study(path))
-    if not _beside(dock.opening, Path(one)):
+    if not _beside(dock.opener.opening, Path(one)):
         dock.open_study(one)
     return [(None,)]
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from napari_colipri.desktop import layers
 from napari_colipri.desktop.depth import DepthView
-from napari_colipri.desktop.metadata import study_metadata
+from napari_colipri.desktop.metadata import derived_metadata, study_metadata
 from napari_colipri.desktop.overlays import CanvasText, EdgeLetters, edge_letters
 from napari_colipri.desktop.panels.view import PLANES
 from napari_colipri.desktop.readout import readout
@@ -129,6 +129,17 @@ class Screen:
         self.masks = masks
         self._viewer.add_layer(masks)
         self._viewer.layers.selection.active = active
+
+    def set_aside(self) -> None:
+        """Take another model's heat maps off, and hide its masks under a name that tells whose they are."""
+        for text in list(self._heats):
+            self._drop_heat(text)
+        masks, self.masks = self.masks, None
+        if masks is not None:
+            known = derived_metadata(masks)
+            masks.name = f"Masks by {known['bundle']}" if known is not None else masks.name
+            masks.visible = False
+        self._segmentation, self._mask_names = None, {}
 
     def hide_classes(self, hidden: frozenset[int]) -> None:
         """Make these labels transparent."""

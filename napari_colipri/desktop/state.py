@@ -15,6 +15,7 @@ __all__ = [
     "Phase",
     "State",
     "analysing",
+    "anew",
     "cancelled",
     "closed",
     "done",
@@ -22,8 +23,10 @@ __all__ = [
     "opened",
     "opening",
     "progressed",
+    "reexamined",
     "refused",
     "restarted",
+    "restated",
 ]
 
 
@@ -59,6 +62,8 @@ class State:
         Of the study on screen (or of a refused one, where anything is known).
     analysed
         Whether results of this study are on screen.
+    foreign
+        The sentence that the results on screen are those of another model than the one chosen now, or nothing.
     restartable
         Whether the engine ended and can be started again.
     """
@@ -72,6 +77,7 @@ class State:
     advice: str = ""
     passport: Passport | None = None
     analysed: bool = False
+    foreign: str = ""
     restartable: bool = False
 
     @property
@@ -118,6 +124,21 @@ def analysing(state: State) -> State:
     )
 
 
+def anew(state: State) -> State:
+    """Say that no results are on screen any more: those of another model were taken off before this analysis."""
+    return replace(state, analysed=False, foreign="")
+
+
+def restated(state: State, foreign: str) -> State:
+    """Say whose the results on screen are; see :attr:`State.foreign`."""
+    return replace(state, foreign=foreign)
+
+
+def reexamined(state: State, passport: Passport) -> State:
+    """Take another passport of the study on screen: another model was trained on other input."""
+    return replace(state, passport=passport)
+
+
 def progressed(state: State, fraction: float, text: str) -> State:
     """Move the bar; it never moves backwards within one run."""
     if not state.working:
@@ -129,7 +150,7 @@ def done(state: State, message: str = "") -> State:
     """Say that the results are on screen."""
     if state.phase is not Phase.BUSY:
         return state
-    return replace(state, phase=Phase.DONE, fraction=1.0, text="", message=message, analysed=True)
+    return replace(state, phase=Phase.DONE, fraction=1.0, text="", message=message, analysed=True, foreign="")
 
 
 def cancelled(state: State, study: str = "") -> State:

@@ -156,6 +156,16 @@ _SHEET = Template("""
   font-size: ${base}pt; selection-background-color: $accent; selection-color: $on_accent;
 }
 #colipri QPlainTextEdit:focus, #colipri QLineEdit:focus { border-color: $accent; }
+#colipri QComboBox {
+  background: $surface; color: $text; border: 1px solid $line; border-radius: 4px; padding: 4px 8px;
+  font-size: ${base}pt;
+}
+#colipri QComboBox:hover, #colipri QComboBox:focus { border-color: $accent; }
+#colipri QComboBox:disabled { color: $muted; background: $background; }
+#colipri QComboBox QAbstractItemView {
+  background: $surface; color: $text; border: 1px solid $line; selection-background-color: $raised;
+  selection-color: $text; font-size: ${base}pt;
+}
 #colipri QScrollArea { border: 0px; }
 """)
 

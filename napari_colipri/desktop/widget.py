@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QSize
-from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_colipri.desktop import state as states
 from napari_colipri.desktop.analysis_run import AnalysisRun
 from napari_colipri.desktop.answers import Answers
 from napari_colipri.desktop.desk import Desk
+from napari_colipri.desktop.dropping import dropped_path
 from napari_colipri.desktop.engine_bridge import EngineBridge
 from napari_colipri.desktop.exporting import Exporter
 from napari_colipri.desktop.jobs import Jobs
@@ -21,20 +22,18 @@ from napari_colipri.desktop.loading import (
     LoadedStudy,
     advice_for,
     in_training_range,
-    load_study,
     sentence_for,
-    study_name,
 )
 from napari_colipri.desktop.metadata import study_metadata
 from napari_colipri.desktop.model import ModelChoice
+from napari_colipri.desktop.model_desk import ModelDesk
 from napari_colipri.desktop.open_docks import register, unregister
-from napari_colipri.desktop.panels.parts import scrolled
-from napari_colipri.desktop.panels.status import StatusPanel
-from napari_colipri.desktop.panels.tabs import Tabs
-from napari_colipri.desktop.panels.view import ViewPanel
+from napari_colipri.desktop.opener import Opener
+from napari_colipri.desktop.panels.dock import Panels
+from napari_colipri.desktop.preferences import Preferences, load_preferences
 from napari_colipri.desktop.screen import Screen
 from napari_colipri.desktop.services import Services
-from napari_colipri.desktop.state import State
+from napari_colipri.desktop.state import Phase, State
 from napari_colipri.desktop.statusbar import Readout
 from napari_colipri.desktop.theme import palette_of, stylesheet
 from napari_colipri.errors import Cancelled, ColipriError, StudyRefused
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ColipriWidget"]
 
-_FORMATS = "CT studies (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.zip);;All files (*)"
-
 
 class ColipriWidget(QWidget):
     """The dock.
@@ -57,10 +54,14 @@ class ColipriWidget(QWidget):
     napari_viewer
         napari passes it by this name.
     services
-        Engine, model and library; None for the real ones.
+        Engine, models and library; None for the real ones.
+    preferences
+        Model, device and precision; None for those that were saved.
     """
 
-    def __init__(self, napari_viewer: napari.Viewer, services: Services | None = None) -> None:
+    def __init__(
+        self, napari_viewer: napari.Viewer, services: Services | None = None, preferences: Preferences | None = None
+    ) -> None:
         super().__init__()
         services = services or Services()
         self.setObjectName("colipri")
@@ -69,18 +70,23 @@ class ColipriWidget(QWidget):
         register(self)
         self.state = State()
         self.study: LoadedStudy | None = None
-        self._opening: int | None = None
-        self._path: Path | None = None
-        self._after_opening: Callable[[], None] | None = None
-        self._closed = False
-        self._build()
+        self._waiting = self._closed = False
+        self.panels = Panels(self)
+        self.status, self.view, self.tabs = self.panels.status, self.panels.view, self.panels.tabs
         self.jobs = Jobs(self)
+        self.opener = Opener(self, self.jobs, self)
         self.bridge = EngineBridge(services.client, self)
         self.run = AnalysisRun(self.bridge, self.jobs, services.library, self)
         self.readout = Readout(self)
         self.model = ModelChoice(
-            self.bridge, self.jobs, services.bundle, tell=self._on_model, say=self.status.show_model
+            self.bridge,
+            self.jobs,
+            services.bundle,
+            preferences or load_preferences(),
+            tell=self._on_model,
+            say=self._on_model_line,
         )
+        self.model_desk = ModelDesk(self, self.panels.models, self.model, self.jobs, services)
         self.desk = Desk(self.tabs.report)
         exporter = self.exporter = Exporter(self, self.tabs.report, self.jobs, self.desk)
         self.screen = Screen(
@@ -112,39 +118,38 @@ class ColipriWidget(QWidget):
             Called once it is on screen.
         """
         self._leave_run()
-        if self._opening is not None:
-            self.jobs.cancel(self._opening)
-        self._after_opening, self._path = then, Path(path)
-        self._set(states.opening(self.state, study_name(path)))
-        self._opening = self.jobs.start(
-            partial(load_study, path), done=self._on_opened, failed=self._on_not_opened, progress=self._on_progress
-        )
-
-    @property
-    def opening(self) -> Path | None:
-        """What is being read now, or None."""
-        return None if self._opening is None else self._path
+        self.opener.open(path, then)
 
     def analyse(self) -> None:
-        """Start an analysis of the study on screen, if it may be analysed."""
+        """Start an analysis of the study on screen, if it may be analysed and once its model has been checked."""
         wanted = states.analysing(self.state)
         if wanted is self.state:
             return
         problem = self.model.problem
         if problem is not None:
-            self._set(states.failed(self.state, problem.message, "`napari-colipri model add` adds a model."))
+            self._set(states.failed(self.state, problem.message, "Model… chooses or adds another one."))
             return
         self._set(wanted)
+        if self.model.checking:
+            self._waiting = True
+            self.on_progress(0.0, "Checking the model")
+        else:
+            self._start_run()
+
+    def _start_run(self) -> None:
+        self._waiting = False
+        if self.answers.begin(self.model.maker):
+            self._set(states.anew(self.state))
+        self.model.start_engine()
         self.run.start()
 
     def cancel(self) -> None:
         """Give up what is under way and go back to where it was started from."""
-        if self._opening is not None:
-            self.jobs.cancel(self._opening)
-            self._opening = None
+        if self.opener.cancel():
             name = "" if self.study is None else self.study.name
             self._set(states.cancelled(self.state, name))
             return
+        self._waiting = False
         self.run.stop()
         self._set(states.cancelled(self.state, self.state.study))
 
@@ -153,22 +158,13 @@ class ColipriWidget(QWidget):
         self.model.start_engine()
         self._set(states.restarted(self.state))
 
-    # ---------------------------------------------------------------------------------------------- building
+    def show_models(self, shown: bool) -> None:
+        """Show the page of models in place of the study's pages, or those again."""
+        self.panels.choose_model(shown)
+        if shown:
+            self.model_desk.refresh()
 
-    def _build(self) -> None:
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(10, 8, 10, 8)
-        layout.setSpacing(8)
-        self.status, self.view, self.tabs = StatusPanel(), ViewPanel(), Tabs()
-        layout.addWidget(self.status)
-        layout.addWidget(self.view)
-        layout.addWidget(self.tabs, 1)
-        # On a low screen the dock scrolls; without this it would make napari's window higher than the screen.
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolled(body))
-        self.setMinimumWidth(340)
+    # ---------------------------------------------------------------------------------------------- building
 
     def sizeHint(self) -> QSize:
         """Fit beside the canvas of a laptop."""
@@ -178,14 +174,17 @@ class ColipriWidget(QWidget):
         """List every connection, those of Qt and those of napari; :meth:`_cleanup` undoes each."""
         status, view = self.status, self.view
         qt: list[tuple[Any, Callable[..., Any]]] = [
-            (status.open_file, self._choose_file),
-            (status.open_folder, self._choose_folder),
+            (status.open_file, self.opener.choose_file),
+            (status.open_folder, self.opener.choose_folder),
             (status.analyse, self.analyse),
             (status.cancel, self.cancel),
             (status.restart, self.restart_engine),
+            (status.choose_model, partial(self.show_models, True)),
+            (self.panels.models.closed, partial(self.show_models, False)),
+            *self.model_desk.signals(),
             (view.plane, self.screen.choose_plane),
             (view.window_chosen, self.screen.choose_window),
-            (self.run.progressed, self._on_progress),
+            (self.run.progressed, self.on_progress),
             (self.run.finished, self._on_finished),
             (self.run.failed, self._on_failed),
             (self.bridge.died, self._on_died),
@@ -202,27 +201,40 @@ class ColipriWidget(QWidget):
 
     # ------------------------------------------------------------------------------------------------- study
 
-    def _choose_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open a CT study", "", _FORMATS)
-        if path:
-            self.open_study(path)
+    def on_opening(self, name: str) -> None:
+        """Say that a study is being read."""
+        self._set(states.opening(self.state, name))
 
-    def _choose_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Open a folder of DICOM files")
-        if path:
-            self.open_study(path)
-
-    def _on_opened(self, study: LoadedStudy) -> None:
-        self._opening = None
+    def on_opened(self, study: LoadedStudy) -> None:
+        """Show a study that was read."""
         with self._viewer.layers.events.inserted.blocker(self._on_layer_inserted):
             self.screen.show_study(study)
         self._begin(study)
 
     def _on_model(self, bundle: Bundle) -> None:
-        """Add what the model says about a study that was on screen before the model was known."""
+        """Take another model, device or precision: nothing asked of the one before goes on, its answers are marked."""
+        waiting = self._waiting
+        if self.state.phase is Phase.BUSY and not waiting:
+            self.cancel()
         study = None if self.study is None else in_training_range(self.study, bundle)
-        if study is not None and study is not self.study and not self.state.working:
-            self._begin(study)
+        if study is not None and study is not self.study:
+            self.study = study
+            self.answers.restudy(study)
+            if self.opener.opening is None:
+                self._set(states.reexamined(self.state, study.volume.passport))
+        self.run.stop_asking()
+        self._set(states.restated(self.state, self.answers.compare(self.model.maker)))
+        if waiting:
+            self._start_run()
+
+    def _on_model_line(self, line: str, note: str) -> None:
+        self.status.show_model(line, note)
+        problem = self.model.problem
+        if self._waiting and problem is not None:
+            self._waiting = False
+            self._set(states.failed(self.state, problem.message, "Model… chooses or adds another one."))
+        if self.panels.choosing:
+            self.model_desk.refresh()
 
     def _begin(self, study: LoadedStudy) -> None:
         if self.model.bundle is not None:
@@ -232,12 +244,12 @@ class ColipriWidget(QWidget):
         self.answers.turn_to(study)
         if self.state.can_analyse:
             self.model.start_engine()
-        then, self._after_opening = self._after_opening, None
+        then = self.opener.take_then()
         if then is not None:
             then()
 
-    def _on_not_opened(self, error: BaseException) -> None:
-        self._opening = self._after_opening = None
+    def on_not_opened(self, error: BaseException) -> None:
+        """Say why a study is not shown."""
         if isinstance(error, Cancelled):
             self._set(states.cancelled(self.state, "" if self.study is None else self.study.name))
         elif isinstance(error, StudyRefused):
@@ -264,15 +276,17 @@ class ColipriWidget(QWidget):
         self.study = None
         self._leave_run()
         self.answers.turn_to(None)
-        self._set(states.closed() if self._opening is None else states.opening(states.closed(), self.state.study))
+        self._set(states.closed() if self.opener.opening is None else states.opening(states.closed(), self.state.study))
 
     def _leave_run(self) -> None:
+        self._waiting = False
         self.run.stop()
         self.desk.save()
 
     # ---------------------------------------------------------------------------------------------- analysis
 
-    def _on_progress(self, fraction: float, text: str) -> None:
+    def on_progress(self, fraction: float, text: str) -> None:
+        """Move the bar."""
         self._set(states.progressed(self.state, fraction, text))
 
     def _on_finished(self) -> None:
@@ -293,10 +307,7 @@ class ColipriWidget(QWidget):
 
     def _set(self, state: State) -> None:
         self.state = state
-        self.status.show_state(state)
-        self.view.setEnabled(state.shown)
-        self.view.setVisible(state.shown)
-        self.tabs.report.all_button.setEnabled(state.analysed)
+        self.panels.show_state(state)
 
     def _on_view(self) -> None:
         image = self.screen.study
@@ -323,12 +334,12 @@ class ColipriWidget(QWidget):
 
     def dragEnterEvent(self, event: Any) -> None:
         """Take one local file or folder."""
-        if _dropped(event) is not None:
+        if dropped_path(event) is not None:
             event.acceptProposedAction()
 
     def dropEvent(self, event: Any) -> None:
         """Open what was dropped."""
-        path = _dropped(event)
+        path = dropped_path(event)
         if path is not None:
             event.acceptProposedAction()
             self.open_study(path)
@@ -362,13 +373,5 @@ class ColipriWidget(QWidget):
         self.bridge.close()
         self.screen.close()
         self.answers.close()
-        self.study = self._after_opening = None
-
-
-def _dropped(event: Any) -> str | None:
-    """Return the one thing that was dropped, or the first of several files of one folder (slices of one series)."""
-    urls = event.mimeData().urls() if event.mimeData().hasUrls() else []
-    paths = [Path(url.toLocalFile()) for url in urls if url.isLocalFile() and url.toLocalFile()]
-    if len(paths) > 1 and (len({path.parent for path in paths}) > 1 or any(path.is_dir() for path in paths)):
-        return None
-    return str(paths[0]) if paths else None
+        self.opener.close()
+        self.study = None

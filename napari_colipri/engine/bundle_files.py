@@ -6,16 +6,27 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from napari_colipri.atomic import write_json
 from napari_colipri.engine.config import BundleConfig
 from napari_colipri.errors import BundleError
+from napari_colipri.progress import CancelToken, Progress
 
-__all__ = ["CONFIG", "bundle_hash", "file_sha256", "parse_config", "read_config", "safe_file", "verify_files"]
+__all__ = [
+    "CONFIG",
+    "bundle_hash",
+    "copy_files",
+    "file_sha256",
+    "parse_config",
+    "read_config",
+    "safe_file",
+    "verify_files",
+]
 
 CONFIG = "config.json"
 _UNLISTED = {CONFIG, "README.md"}
@@ -67,6 +78,53 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def copy_files(
+    source: Path,
+    target: Path,
+    config: BundleConfig,
+    extra: Sequence[str],
+    *,
+    blobs: bool,
+    progress: Progress,
+    cancel: CancelToken,
+) -> None:
+    """Copy what a configuration lists, and a README, into an empty folder; write ``config.json``; verify all of it.
+
+    Parameters
+    ----------
+    source, target
+        Where from and to.
+    config
+        Of the copy.
+    extra
+        Further files of ``source`` to take where the configuration lists them.
+    blobs
+        As in :func:`safe_file`.
+    progress, cancel
+        Told and asked every 4 MiB.
+
+    Raises
+    ------
+    Cancelled
+        If ``cancel`` was set; ``target`` is then incomplete.
+    BundleError
+        Naming a file that is missing or not as listed.
+    """
+    names = dict.fromkeys([*config.sha256, *(name for name in extra if name in config.sha256 or name == "README.md")])
+    files = {name: safe_file(source, name, blobs=blobs) for name in names}
+    whole, done = max(1, sum(file.stat().st_size for file in files.values())), 0
+    for name, file in files.items():
+        with file.open("rb") as taken, (target / name).open("wb") as written:
+            while piece := taken.read(4 * _MIB):
+                cancel.check()
+                written.write(piece)
+                done += len(piece)
+                progress(0.9 * done / whole, "Copying the model")
+    progress(0.9, "Verifying the copy")
+    write_json(target / CONFIG, config.model_dump(mode="json"))
+    verify_files(target, config)
 
 
 def bundle_hash(config: BundleConfig) -> str:

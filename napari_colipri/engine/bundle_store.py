@@ -21,11 +21,11 @@ from napari_colipri.engine.bundle import (
     embedded_dir,
     open_bundle,
 )
-from napari_colipri.engine.bundle_files import CONFIG, parse_config, read_config, safe_file, verify_files
-from napari_colipri.engine.config import BundleConfig
+from napari_colipri.engine.bundle_files import CONFIG, copy_files, parse_config, read_config
 from napari_colipri.engine.official import official_config
 from napari_colipri.errors import BundleError
 from napari_colipri.paths import private_dir
+from napari_colipri.progress import CancelToken, Progress, report_nothing
 
 __all__ = ["BundleInfo", "add_bundle", "install", "list_bundles", "record_verified", "remove_bundle"]
 
@@ -133,6 +133,9 @@ def add_bundle(
     axis_order: str | None = None,
     pooling: str | None = None,
     preset: str | None = None,
+    *,
+    progress: Progress = report_nothing,
+    cancel: CancelToken | None = None,
 ) -> Bundle:
     """Copy a bundle, or a raw official folder, into the user's data folder; the original is never written to.
 
@@ -145,6 +148,8 @@ def add_bundle(
     axis_order, pooling, preset
         Settings of a raw official folder that its weights do not reveal. One that is given is recorded as verified,
         one that is not as assumed.
+    progress, cancel
+        Told and asked every few MiB; nothing is added when it is cancelled.
 
     Returns
     -------
@@ -159,6 +164,8 @@ def add_bundle(
     source = Path(folder).expanduser()
     if not source.is_dir():
         raise BundleError(f"There is no folder {source.name!r} to add.", code="not_found")
+    token = cancel or CancelToken()
+    progress(0.0, "Checking the model")
     with disk_errors("Adding the bundle"):
         raw = read_config(source) is None
         if raw:
@@ -172,17 +179,10 @@ def add_bundle(
             config = open_bundle(source).config
         config = config.model_copy(update={"name": name or config.name})
         with install(config.name) as staging:
-            _fill(source, staging, config, raw=raw)
+            extra = [name for name in (_OFFICIAL_FILES if raw else ("README.md",)) if (source / name).is_file()]
+            copy_files(source, staging, config, extra, blobs=raw, progress=progress, cancel=token)
+    progress(1.0, "Added")
     return open_bundle(bundles_dir() / config.name)
-
-
-def _fill(source: Path, target: Path, config: BundleConfig, *, raw: bool) -> None:
-    extra = [entry for entry in (_OFFICIAL_FILES if raw else ("README.md",)) if (source / entry).is_file()]
-    for entry in dict.fromkeys([*config.sha256, *extra]):
-        if entry in config.sha256 or entry == "README.md":
-            shutil.copyfile(safe_file(source, entry, blobs=raw), target / entry)
-    write_json(target / CONFIG, config.model_dump(mode="json"))
-    verify_files(target, config)
 
 
 def record_verified(name: str, *settings: str) -> Bundle:

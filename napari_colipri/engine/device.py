@@ -11,7 +11,16 @@ import torch
 
 from napari_colipri.errors import BundleError, OutOfResources
 
-__all__ = ["Choice", "DeviceName", "PrecisionName", "choose", "is_out_of_memory", "lower", "pinned_attention"]
+__all__ = [
+    "Choice",
+    "DeviceName",
+    "PrecisionName",
+    "available_devices",
+    "choose",
+    "is_out_of_memory",
+    "lower",
+    "pinned_attention",
+]
 
 DeviceName: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
@@ -55,6 +64,11 @@ def _available(device: str) -> bool:
     return device == "cpu" or (device == "mps" and torch.backends.mps.is_available())
 
 
+def available_devices() -> tuple[str, ...]:
+    """Return the devices of this machine that torch can use, fastest first."""
+    return tuple(name for name in ("cuda", "mps", "cpu") if _available(name))
+
+
 def choose(device: str = "auto", precision: str = "auto") -> Choice:
     """Pick a device (CUDA before MPS before CPU) and a precision.
 
@@ -67,7 +81,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Choice:
         If the device is not there (code ``no_device``) or a name is unknown.
     """
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if _available(name))
+        device = available_devices()[0]
     elif device not in {"cpu", "cuda", "mps"}:
         raise BundleError(f"There is no device called {device!r}: use auto, cpu, cuda or mps.", code="no_device")
     elif not _available(device):

@@ -57,12 +57,15 @@ class Loaded:
         Such as ``"cpu"`` or ``"cuda:0"``.
     precision, description
         Such as ``"float32"`` and ``"CPU, float32"``.
+    devices
+        What could be chosen on this machine, such as ``("cuda", "cpu")``.
     """
 
     request: int
     device: str
     precision: str
     description: str
+    devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

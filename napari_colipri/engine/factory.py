@@ -39,6 +39,10 @@ class EngineSession(Protocol):
     def description(self) -> str:
         """Both in words."""
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """What could be chosen on this machine."""
+
     def load(self, progress: Progress) -> None:
         """Read weights."""
 

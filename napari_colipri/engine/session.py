@@ -122,6 +122,13 @@ class Session:
         return self._chosen.precision
 
     @property
+    def devices(self) -> tuple[str, ...]:
+        """Devices that could be chosen on this machine, such as ``("cuda", "cpu")``."""
+        from napari_colipri.engine.device import available_devices
+
+        return available_devices()
+
+    @property
     def description(self) -> str:
         """Words for a label, such as ``"CPU, float32"``."""
         return self._chosen.description

@@ -254,7 +254,7 @@ class _Worker:
         state = (str(session.device), session.precision, session.description)
         if state != self._announced:
             self._announced = state
-            self._send(events.Loaded(request, *state))
+            self._send(events.Loaded(request, *state, devices=tuple(session.devices)))
 
     def _deliver(self, request: int, value: events.Answer) -> None:
         parcel = pack(value, lambda nbytes: self._borrow(request, nbytes))

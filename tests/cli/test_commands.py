@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_colipri.desktop.preferences import Preferences, save_preferences
 from napari_colipri.paths import cache_dir
 from tests.bundles import write_tiny_bundle
 from tests.cli.conftest import Run
@@ -158,6 +159,26 @@ def test_demo_and_open_start_the_viewer(run: Run, study: Path, monkeypatch: pyte
     assert run("demo").status == 0
     assert run("open", study).status == 0
     assert opened == [(study, True), (study, False)]
+
+
+def test_the_viewer_starts_with_the_model_that_was_named(
+    run: Run, study: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    monkeypatch.setattr("napari_colipri.cli.studies.has_display", lambda: True)
+    monkeypatch.setattr("napari_colipri.desktop.launch.run", lambda *arguments: started.append(arguments))
+    save_preferences(Preferences("chosen before", "cpu"))
+    assert run("open", study).status == 0
+    assert run("open", study, "--bundle", tiny, "--device", "cuda").status == 0
+    assert run("open", study, "--bundle", "demo").status == 0
+    assert [arguments[2] for arguments in started] == [
+        Preferences("chosen before", "cpu"),
+        Preferences(str(tiny), "cuda"),
+        Preferences(None, "cpu"),
+    ]
+    assert run("open", study, "--bundle", "unheard-of").status == 4
+    assert run("open", study, "--device", "abacus").status == 2
+    assert len(started) == 3
 
 
 def test_open_without_a_display_says_what_to_do(run: Run, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,10 +15,12 @@ import numpy as np
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.desktop.services import Services
 from napari_colipri.engine import events
+from napari_colipri.engine.bundle_store import BundleInfo
 from napari_colipri.engine.config import TrainedOn
 from napari_colipri.engine.types import Encoding, Finding, Findings, HeatMap, Segmentation, SegmentationClass
-from napari_colipri.errors import Cancelled, WorkerDied
+from napari_colipri.errors import BundleError, Cancelled, WorkerDied
 from napari_colipri.library.search import Hit, SimilarCases
+from napari_colipri.progress import CancelToken, Progress
 
 #: Name, probability and note of the findings that the fake engine reports.
 FINDINGS = (
@@ -48,7 +53,7 @@ def findings(prompts: tuple[str, ...] = ()) -> Findings:
         Finding(name, value, (f"{name.lower()} is present",), (f"no {name.lower()}",), None, note)
         for name, value, note in rows
     )
-    return Findings("demo", "0" * 64, items, ("demonstration model trained on phantoms: not for patients",))
+    return Findings("demo", "0" * 64, items, DEMONSTRATION)
 
 
 def encoding(volume: CTVolume) -> Encoding:
@@ -161,6 +166,8 @@ class FakeClient:
         self.decoder = decoder
         self.volume: CTVolume | None = None
         self.started = 0
+        self.chosen = ("", "", "")
+        self.bundle: Any = fake_bundle("COLIPRI demo", "0" * 64, "demo")
         self.closed = False
         self.asked: dict[int, tuple[str, dict[str, Any]]] = {}
         self.cancelled: list[int] = []
@@ -169,6 +176,12 @@ class FakeClient:
 
     def start(self, bundle: object = None, device: str = "auto", precision: str = "auto") -> int:
         self.started += 1
+        for number in list(self.asked):  # as the real one does: what was asked of another model is given up
+            del self.asked[number]
+            self._emit(events.Failed(number, Cancelled()))
+        if bundle is not None:
+            self.bundle = bundle
+        self.chosen = (getattr(bundle, "title", ""), device, precision)
         return self.submit("load")
 
     def put(self, volume: CTVolume | None) -> None:
@@ -197,7 +210,15 @@ class FakeClient:
 
     def load(self, description: str = "CPU, float32") -> None:
         """Say that the model is ready."""
-        self._emit(events.Loaded(self.last("load"), "cpu", "float32", description))
+        number = self.last("load")
+        self._emit(events.Loaded(number, "cpu", "float32", description, ("cuda", "cpu")))
+        self._finish(number)
+
+    def refuse_to_load(self, error: Any) -> None:
+        """Say that the model cannot be loaded."""
+        number = self.last("load")
+        del self.asked[number]
+        self._emit(events.Failed(number, error))
 
     def progress(self, fraction: float, text: str) -> None:
         """Move the analysis on."""
@@ -208,9 +229,11 @@ class FakeClient:
         assert self.volume is not None
         number = self.last("analyse")
         self._emit(events.Progressed(number, 0.4, "Encoding"))
-        self._emit(events.Answered(number, encoding(self.volume)))
-        self._emit(events.Answered(number, findings(tuple(self.asked[number][1].get("prompts", ())))))
-        masks: Any = segmentation(self.volume) if self.decoder else _no_decoder()
+        made = {"bundle": self.bundle.name, "bundle_hash": self.bundle.hash}
+        self._emit(events.Answered(number, replace(encoding(self.volume), bundle_hash=self.bundle.hash)))
+        prompts = tuple(self.asked[number][1].get("prompts", ()))
+        self._emit(events.Answered(number, replace(findings(prompts), **made)))
+        masks: Any = replace(segmentation(self.volume), **made) if self.decoder else _no_decoder()
         self._emit(events.Answered(number, masks))
         self._finish(number)
 
@@ -218,7 +241,8 @@ class FakeClient:
         """Answer every open question about a place."""
         for number, (kind, values) in list(self.asked.items()):
             if kind == "localise" and self.volume is not None:
-                self._emit(events.Answered(number, heat_map(self.volume, values["text"])))
+                found = replace(heat_map(self.volume, values["text"]), bundle=self.bundle.name)
+                self._emit(events.Answered(number, found))
                 self._finish(number)
 
     def answer_findings(self) -> None:
@@ -268,17 +292,52 @@ class Engine:
         self.decoder, self.bundle_error = decoder, bundle_error
         self.client: FakeClient = FakeClient(_to_nobody)
 
+        #: Added models by name.
+        self.models: dict[str, Any] = {"other": fake_bundle("Another model", "1" * 64, "other")}
+        self.add_error: Exception | None = None
+        self.slow_adding = False
+        self.waiting = threading.Event()
+
     def services(self) -> Services:
-        return Services(self._make, self._bundle, FakeLibrary)
+        return Services(self._make, self._bundle, self._bundles, self._add, FakeLibrary)
 
     def _make(self, on_event: Callable[[events.Event], None]) -> FakeClient:
         self.client = FakeClient(on_event, decoder=self.decoder)
         return self.client
 
-    def _bundle(self) -> Any:
+    def _bundle(self, name: str | None) -> Any:
         if self.bundle_error is not None:
             raise self.bundle_error
-        notes = ("demonstration model trained on phantoms: not for patients",)
-        trained_on = TrainedOn(extent_mm=(50.0, 500.0))
-        config = SimpleNamespace(input=SimpleNamespace(trained_on=trained_on))
-        return SimpleNamespace(title="COLIPRI demo", notes=notes, config=config)
+        if name is None:
+            return fake_bundle("COLIPRI demo", "0" * 64, "demo", DEMONSTRATION)
+        if name not in self.models:
+            raise BundleError(f"There is no bundle {name!r}.", code="not_found")
+        return self.models[name]
+
+    def _bundles(self) -> tuple[BundleInfo, ...]:
+        demo = BundleInfo("demo", "COLIPRI demo", Path("demo"), True, True, 20_000_000, "MIT", {})
+        broken = BundleInfo("old", "old", Path("old"), False, False, 1, "", {}, "config.json is missing.")
+        added = [
+            BundleInfo(name, bundle.title, Path(name), False, False, 900_000_000, "MIT", {"axis_order": "assumed"})
+            for name, bundle in self.models.items()
+        ]
+        return (demo, *added, broken)
+
+    def _add(self, folder: str, progress: Progress, cancel: CancelToken) -> Any:
+        progress(0.25, "Copying the model")
+        if self.add_error is not None:
+            raise self.add_error
+        while self.slow_adding and not cancel.cancelled:
+            self.waiting.wait(0.01)
+        cancel.check()
+        self.models["new"] = fake_bundle("New model", "2" * 64, "new")
+        return self.models["new"]
+
+
+DEMONSTRATION = ("demonstration model trained on phantoms: not for patients",)
+
+
+def fake_bundle(title: str, bundle_hash: str, name: str, notes: tuple[str, ...] = ()) -> Any:
+    """Return as much of a bundle as the dock looks at."""
+    config = SimpleNamespace(input=SimpleNamespace(trained_on=TrainedOn(extent_mm=(50.0, 500.0))))
+    return SimpleNamespace(title=title, notes=notes, config=config, hash=bundle_hash, name=name, path=Path(name))

@@ -16,7 +16,7 @@ from qtpy.QtGui import QDropEvent
 from napari_colipri import RESEARCH_USE_ONLY
 from napari_colipri.desktop.metadata import derived_metadata, study_metadata
 from napari_colipri.desktop.windows import WINDOWS
-from napari_colipri.engine import protocol
+from napari_colipri.engine import events
 from napari_colipri.errors import OutOfResources
 from tests.desktop.conftest import PATIENCE, analyse, write_chest
 from tests.desktop.fakes import CLASSES, FINDINGS, Engine, heat_map
@@ -272,7 +272,7 @@ def test_a_long_question_shows_progress_and_can_be_given_up(analysed: Any, engin
     panel.field.setText("tree-in-bud")
     qtbot.keyClick(panel.field, Qt.Key.Key_Return)
     number = engine.client.last("findings")
-    engine.client._emit(protocol.Progressed(number, 0.4, "Encoding"))
+    engine.client._emit(events.Progressed(number, 0.4, "Encoding"))
     qtbot.waitUntil(lambda: panel.where.text() == "Asking about “tree-in-bud” · encoding, 40 %", timeout=PATIENCE)
     panel.stop_button.click()
     assert engine.client.cancelled == [number]
@@ -316,7 +316,7 @@ def test_without_a_model_analyse_says_why(make_dock: Callable[..., Any], study: 
     dock.status.analyse_button.click()
     assert dock.state.phase == "failed"
     assert dock.state.message == "The file model.safetensors was changed."
-    assert "model.safetensors" in dock.status.model_line.text()
+    assert "model.safetensors" in dock.status.model_note.text()
 
 
 def test_a_second_analysis_keeps_what_was_painted_on_the_first(analysed: Any, engine: Engine, qtbot: Any) -> None:

@@ -29,7 +29,7 @@ def test_open_analyse_look_kill_and_go_on(
 
     folder = write_tiny_bundle(tmp_path / "tiny")
     viewer = make_napari_viewer()
-    dock = ColipriWidget(viewer, Services(bundle=lambda: open_bundle(folder), library=FakeLibrary))
+    dock = ColipriWidget(viewer, Services(bundle=lambda _name: open_bundle(folder), library=FakeLibrary))
     viewer.window.add_dock_widget(dock, name="COLIPRI")
     dock.open_study(study, then=dock.analyse)
     qtbot.waitUntil(lambda: dock.state.phase in ("done", "failed", "refused"), timeout=STARTING)

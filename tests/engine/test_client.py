@@ -211,7 +211,7 @@ def test_loading_tells_device_and_precision_and_happens_once() -> None:
         client.put(small_volume())
         box.end(client.submit("analyse"))
     loads = [event for event in box.seen if isinstance(event, Loaded)]
-    assert loads == [Loaded(first, "cuda:1", "float32", "CPU, float32")]
+    assert loads == [Loaded(first, "cuda:1", "float32", "CPU, float32", ("cpu",))]
 
 
 def test_another_bundle_takes_over_in_the_same_process() -> None:

@@ -135,6 +135,7 @@ class FindingsPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 8, 0, 8)
         layout.setSpacing(8)
+        self.foreign = label("", "warn")
         self.note = Note("No findings yet", "Press Analyse; each finding then stands here with its probability.")
         self.model = FindingsModel()
         self.list = QListView()
@@ -152,6 +153,7 @@ class FindingsPanel(QWidget):
         self.field.setPlaceholderText("Ask in your own words, e.g. “pleural thickening”")
         self.field.setMaxLength(200)
         self.ask = button("Ask")
+        layout.addWidget(self.foreign)
         layout.addWidget(self.note)
         layout.addWidget(self.list, 1)
         layout.addLayout(row(self.where, self.stop_button, stretch=0))
@@ -163,7 +165,15 @@ class FindingsPanel(QWidget):
         self.field.returnPressed.connect(self._on_ask)
         self.ask.clicked.connect(self._on_ask)
         self.stop_button.clicked.connect(self.stop)
+        self.set_foreign("")
         self.show_findings(None)
+
+    def set_foreign(self, sentence: str) -> None:
+        """Say that another model than the one chosen now made these answers; an empty text: it did not."""
+        self.foreign.setText(sentence)
+        self.foreign.setVisible(bool(sentence))
+        self.field.setEnabled(not sentence)
+        self.ask.setEnabled(not sentence)
 
     def set_palette(self, palette: Palette) -> None:
         """Take the colours of the theme."""

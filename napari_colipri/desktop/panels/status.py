@@ -25,6 +25,7 @@ class StatusPanel(QWidget):
     analyse = Signal()
     cancel = Signal()
     restart = Signal()
+    choose_model = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -35,8 +36,13 @@ class StatusPanel(QWidget):
         layout.addWidget(self.banner)
         self._build_header(layout)
         self._build_card(layout)
+        self.model_note = label("", "warn")
+        self.model_note.setVisible(False)
         self.model_line = label("", "caption")
-        layout.addWidget(self.model_line)
+        self.model_button = button("Model…", tip="Choose the model, where it runs and how precisely")
+        self.model_button.clicked.connect(self.choose_model)
+        layout.addWidget(self.model_note)
+        layout.addLayout(row(self.model_line, self.model_button, stretch=0))
         self.show_state(State())
 
     def _build_header(self, layout: QVBoxLayout) -> None:
@@ -85,9 +91,11 @@ class StatusPanel(QWidget):
         for item in (self.analyse_button, self.cancel_button, self.restart_button):
             item.setFixedHeight(34)
 
-    def show_model(self, text: str) -> None:
-        """Say which model runs where."""
+    def show_model(self, text: str, note: str = "") -> None:
+        """Say which model runs where, and what is wrong with it, if anything."""
         self.model_line.setText(text)
+        self.model_note.setText(note)
+        self.model_note.setVisible(bool(note))
 
     def show_state(self, state: State) -> None:
         """Draw ``state``."""
@@ -102,7 +110,8 @@ class StatusPanel(QWidget):
         self.restart_button.setVisible(state.restartable)
         self.analyse_button.setVisible(state.can_analyse and not state.restartable)
         self.analyse_button.setText("Analyse again" if state.analysed else "Analyse")
-        set_property(self.analyse_button, "kind", "quiet" if state.analysed else "primary")
+        settled = state.analysed and not state.foreign
+        set_property(self.analyse_button, "kind", "quiet" if settled else "primary")
         set_property(self.card, "drop", "true" if state.phase is Phase.EMPTY else "false")
         for widget in (self.file_button, self.folder_button):
             widget.setEnabled(not state.working)
@@ -137,6 +146,8 @@ def _words(state: State) -> tuple[str, str]:
     if state.phase is Phase.BUSY:
         return f"{state.text} · {round(state.fraction * 100)} %", "You can go on viewing."
     if state.phase is Phase.DONE:
+        if state.foreign:
+            return "Analysed by another model", state.foreign
         return "Analysed", state.message or "Click a finding to see where the model responded."
     if state.phase is Phase.REFUSED:
         return ("Shown, but not analysed" if state.shown else "This study cannot be shown"), both

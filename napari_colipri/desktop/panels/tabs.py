@@ -12,10 +12,10 @@ from napari_colipri.desktop.panels.report import ReportPanel
 from napari_colipri.desktop.panels.similar import SimilarPanel
 from napari_colipri.desktop.panels.study import StudyPanel
 
-__all__ = ["Tabs"]
+__all__ = ["LEAST_HEIGHT", "Tabs"]
 
 #: Of the pages with their tabs, pixels: room for a few lines of a list or a draft, and its buttons.
-_LEAST_HEIGHT = 300
+LEAST_HEIGHT = 300
 
 
 class _Pages(QTabWidget):
@@ -48,7 +48,7 @@ class Tabs(QWidget):
         ):
             self._tabs.addTab(page, name)
         # Wrapped labels ask for the height that they would need at their narrowest: far more than they take.
-        self._tabs.setMinimumHeight(_LEAST_HEIGHT)
+        self._tabs.setMinimumHeight(LEAST_HEIGHT)
         self._tabs.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -67,7 +67,11 @@ class Tabs(QWidget):
     def clear(self) -> None:
         """Show on every page where its results will stand."""
         self.study.show_passport(None)
+        self.clear_answers()
+        self.report.show_text(None)
+
+    def clear_answers(self) -> None:
+        """Show where findings, masks and similar cases will stand."""
         self.findings.show_findings(None)
         self.masks.show_segmentation(None)
         self.similar.show_cases(None)
-        self.report.show_text(None)
