@@ -41,6 +41,7 @@ def train(
     vocabulary: Annotated[
         str | None, typer.Option(help="Folder with vocab.txt; default: the embedded bundle's.")
     ] = None,
+    start: Annotated[str | None, typer.Option(help="Bundle whose towers to begin with, by name or folder.")] = None,
     cpu: Cpu = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print weights, memory and time; train nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: JSON.")] = False,
@@ -50,7 +51,8 @@ def train(
     from training.loop.config import load_config
     from training.loop.errors import ConfigError
 
-    added = [] if vocabulary is None else [f"vocabulary={json.dumps(vocabulary)}"]
+    given = {"vocabulary": vocabulary, "start": start}
+    added = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     chosen = load_config(config, [*(overrides or []), *added])
     if dry_run:
         _show(chosen, cpu=cpu, as_json=as_json)
@@ -105,19 +107,22 @@ def _run(config: TrainingConfig, data: Sequence[str], out: Path, *, cpu: bool) -
     import torch
 
     from training.loop.data import open_source
-    from training.loop.engine import Trainer, launch
+    from training.loop.engine import Trainer
+    from training.loop.start import launch
     from training.objectives.ranks import rank, world
 
     logging.basicConfig(level=logging.WARNING)
     accelerator = launch(config, cpu=cpu)
     source = open_source(data, config, rank=rank(), world=world())
+    valid = open_source(data, config, rank=rank(), world=world(), valid=True) if config.run.validate_every else None
     with _bar(active=accelerator.is_main_process) as bar:
         shown = bar.add_task(config.name, total=config.run.steps, figures="")
 
         def watch(step: int, figures: Mapping[str, float]) -> None:
-            bar.update(shown, completed=step, figures=_figures(figures))
+            if "loss" in figures:
+                bar.update(shown, completed=step, figures=_figures(figures))
 
-        trainer = Trainer(config, source, out, accelerator=accelerator, watch=watch)
+        trainer = Trainer(config, source, out, accelerator=accelerator, valid=valid, watch=watch)
         if accelerator.is_main_process:
             write_json(out / _CONFIG, {"config": config.as_dict(), "data": [_absolute(each) for each in data]})
         bar.update(shown, completed=trainer.step_count)

@@ -83,6 +83,8 @@ class RunConfig:
         Steps between log lines and between checkpoints, and how many checkpoints stay.
     workers
         Processes that read batches ahead.
+    validate_every, validate_batches
+        Steps between looks at held-out studies (0: none), and batches of each look.
     """
 
     steps: int | None = 1000
@@ -99,6 +101,8 @@ class RunConfig:
     save_every: int = 200
     keep: int = 3
     workers: int = 0
+    validate_every: int = 0
+    validate_batches: int = 8
     tensorboard: bool = True
 
 
@@ -137,13 +141,19 @@ class TrainingConfig:
     name
         Of the recipe.
     vocabulary
-        Folder that holds ``vocab.txt`` or ``tokenizer.json``; null: the embedded bundle's.
+        Folder that holds ``vocab.txt`` or ``tokenizer.json``; null: the embedded bundle's, or that of ``start``.
+    start
+        Bundle whose towers the run begins with, by name or folder; null: fresh weights.
+    freeze
+        Transformers that stay as they are: ``vision``, ``text``.
     model, objectives, optimiser, run, data
         See there.
     """
 
     name: str = "run"
     vocabulary: str | None = None
+    start: str | None = None
+    freeze: tuple[Literal["vision", "text"], ...] = ()
     model: ModelConfig = field(default_factory=ModelConfig)
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -163,9 +173,9 @@ class TrainingConfig:
         """Where the words come from."""
         if self.vocabulary is not None:
             return Path(self.vocabulary)
-        import napari_colipri
+        from napari_colipri.engine.bundle import open_bundle
 
-        return Path(napari_colipri.__file__).parent / "bundles" / "demo"
+        return open_bundle(self.start).path
 
 
 def _strict(kind: type[TrainingConfig]) -> TypeAdapter[TrainingConfig]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,9 @@ NOISE = "noise"
 _ENDLESS = 2**40
 
 
-def open_source(data: Sequence[str], config: TrainingConfig, *, rank: int = 0, world: int = 1) -> Source:
+def open_source(
+    data: Sequence[str], config: TrainingConfig, *, rank: int = 0, world: int = 1, valid: bool = False
+) -> Source:
     """Return the source that ``--data`` names.
 
     Parameters
@@ -37,6 +40,8 @@ def open_source(data: Sequence[str], config: TrainingConfig, *, rank: int = 0, w
         Of the run.
     rank, world
         Of this process, and how many there are.
+    valid
+        Held-out studies, as they are: the validation split, or every twentieth phantom.
 
     Raises
     ------
@@ -46,18 +51,23 @@ def open_source(data: Sequence[str], config: TrainingConfig, *, rank: int = 0, w
         If a prepared folder is damaged or does not fit.
     """
     if list(data) == [NOISE]:
-        return noise(config)
+        return noise(config, seed=int(valid))
     folders = [Path(each) for each in data]
     if folders and all((folder / "plan.json").is_file() for folder in folders):
-        return PreparedSource(folders, config, rank=rank, world=world)
+        return PreparedSource(folders, _quiet(config) if valid else config, rank=rank, world=world, valid=valid)
     if len(folders) == 1 and any(folders[0].glob("*.npz")):
-        return PhantomSource(folders[0], config, rank=rank)
+        return PhantomSource(folders[0], _quiet(config) if valid else config, rank=rank, valid=valid)
     named = ", ".join(str(each) for each in data) or "nothing"
     raise ConfigError(
         f"--data takes prepared folders (python -m training data preprocess), one folder of phantoms, or {NOISE}; "
         f"this is none of them: {named}.",
         code="data",
     )
+
+
+def _quiet(config: TrainingConfig) -> TrainingConfig:
+    """Return the configuration of held-out batches: nothing is varied."""
+    return replace(config, data=replace(config.data, crop="centre", augment=False, vary_text=False))
 
 
 class _WithPairs:
@@ -81,11 +91,13 @@ class PreparedSource:
     Parameters
     ----------
     folders
-        Of ``python -m training data preprocess``; their training split is used.
+        Of ``python -m training data preprocess``.
     config
         Of the run.
     rank, world
         Of this process.
+    valid
+        Take the validation split rather than the training split.
 
     Raises
     ------
@@ -93,16 +105,19 @@ class PreparedSource:
         If they were prepared at another spacing, or hold no study that the recipe can use.
     """
 
-    def __init__(self, folders: Sequence[Path], config: TrainingConfig, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, folders: Sequence[Path], config: TrainingConfig, *, rank: int = 0, world: int = 1, valid: bool = False
+    ) -> None:
         from training.data.augment import Augmentation
         from training.data.dataset import Batches
         from training.data.plan import read_plan
         from training.data.sampling import Mixture, Part
         from training.data.store import studies_in
 
+        split: Literal["train", "valid"] = "valid" if valid else "train"
         for folder in folders:
             _same_grid(read_plan(folder).spacing_mm, config, folder)
-        found = [study for folder in folders for study in studies_in(folder, "train")]
+        found = [study for folder in folders for study in studies_in(folder, split)]
         paired = [study for study in found if study.report.strip()]
         lonely = [study for study in found if not study.report.strip()]
         wanted = config.data
@@ -111,7 +126,7 @@ class PreparedSource:
         parts = [Part("paired", paired, 1.0 - share), Part("unpaired", lonely or paired, share)]
         parts = [part for part in parts if part.studies and part.weight > 0]
         if not parts:
-            raise ConfigError("The training split of the prepared folders holds no study that this recipe can use.")
+            raise ConfigError(f"The split {split!r} of the prepared folders holds no study that this recipe can use.")
         self._mixture = Mixture(tuple(parts), config.run.batch * world, config.run.seed, by="batch")
         self._batches = Batches(
             self._mixture,
@@ -162,10 +177,20 @@ class PhantomSource:
         Of the run; its grid must be the phantoms'.
     rank
         Of this process.
+    valid
+        Take every twentieth phantom, which is never trained on, rather than the others.
+
+    Raises
+    ------
+    ConfigError
+        If the grid is another one, or there are too few.
     """
 
-    def __init__(self, folder: Path, config: TrainingConfig, *, rank: int = 0) -> None:
-        self._paths = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
+    def __init__(self, folder: Path, config: TrainingConfig, *, rank: int = 0, valid: bool = False) -> None:
+        found = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
+        self._paths = [path for place, path in enumerate(found) if (place % 20 == 19) == valid]
+        if not self._paths:
+            raise ConfigError(f"{folder} holds {len(found)} phantoms; validation takes every twentieth.", code="data")
         self._config, self._rank = config, rank
         with np.load(self._paths[0], allow_pickle=False) as first:
             if first["hu"].shape != config.model.size:
@@ -203,6 +228,7 @@ class PhantomSource:
             "report": [self._vary(text, rng) if self._vary and text else text for text in reports],
             "labels": torch.from_numpy(labels),
             "mask": torch.from_numpy(np.stack([sample.labels for sample in samples])),
+            "finding_mask": torch.from_numpy(np.stack([_canonical_bits(sample.truth) for sample in samples])),
             "patient": keys,
             "study": keys,
         }
@@ -213,6 +239,16 @@ class PhantomSource:
             ]
             batch["pairs"] = self._pairs(said, number, self._rank)
         return batch
+
+
+def _canonical_bits(truth: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Return the phantoms' bits in the order of the 18 findings."""
+    from training.embedded.phantom.findings import PLANTED
+
+    out = np.zeros(truth.shape, np.int32)
+    for bit, name in enumerate(PLANTED):
+        out |= ((truth.astype(np.int32) >> bit) & 1) << FINDING_NAMES.index(name)
+    return out
 
 
 def _reports(path: Path) -> list[str]:

@@ -21,7 +21,7 @@ __all__ = ["DryRun", "dry_run", "measure_speed"]
 
 #: Tokens of the measured block on a processor; a GPU takes the whole grid.
 _FEW_TOKENS = 1728
-_SECONDS = 2.0
+_SECONDS = 1.0
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 
 from napari_colipri.errors import OutOfResources
@@ -26,18 +24,20 @@ from training.loop.average import Average
 from training.loop.blocks import checkpoint_blocks, compile_blocks
 from training.loop.config import TrainingConfig
 from training.loop.cost import cost
-from training.loop.errors import CheckpointError, ConfigError, Diverged
+from training.loop.errors import Diverged
 from training.loop.log import RunLog, Watch
 from training.loop.schedule import progress, rate
 from training.loop.signals import StopRequest
 from training.loop.source import Source, batches_from
+from training.loop.start import freeze, launch, make_optimiser, moved, same_recipe, seed_for, take_weights
 from training.loop.throughput import Meter
+from training.loop.validation import validate
 from training.objectives.base import Batch
 from training.objectives.ranks import rank, sum_over_ranks, world
 from training.objectives.task import build_task
 from training.objectives.window import prepare_window
 
-__all__ = ["Outcome", "Trainer", "launch", "seed_for"]
+__all__ = ["Outcome", "Trainer"]
 
 #: After so many steps without a single term, an objective is reported as idle.
 _IDLE_AFTER = 20
@@ -50,11 +50,6 @@ class Outcome:
     reason: Literal["finished", "signal"]
     step: int
     exit_status: int = 0
-
-
-def seed_for(*numbers: int) -> int:
-    """Return a seed that belongs to ``numbers`` (run, step, process, pass)."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 class Trainer:
@@ -71,7 +66,9 @@ class Trainer:
     cpu
         Keep off the GPU.
     accelerator
-        From :func:`launch`, where the source had to know its process first.
+        From :func:`training.loop.start.launch`, where the source had to know its process first.
+    valid
+        Batches of held-out studies, for ``run.validate_every``.
     watch
         Called with step and figures of every log entry.
 
@@ -91,19 +88,23 @@ class Trainer:
         *,
         cpu: bool = False,
         accelerator: Accelerator | None = None,
+        valid: Source | None = None,
         watch: Watch | None = None,
     ) -> None:
-        self.config, self.source, self.folder = config, source, folder
+        self.config, self.source, self.valid, self.folder = config, source, valid, folder
         folder.mkdir(parents=True, exist_ok=True)
         self.accelerator = accelerator or launch(config, cpu=cpu)
         torch.manual_seed(seed_for(config.run.seed))
         self.task = build_task(config.model, config.objectives, config.vocabulary_folder)
+        if config.start is not None and checkpoint.latest(folder) is None:
+            take_weights(self.task, config.start)
+        freeze(self.task, config.freeze)
         if config.run.compile and self.accelerator.device.type == "cuda":
             compile_blocks(self.task)
         if config.run.checkpointing:
             checkpoint_blocks(self.task)
         self.task.to(self.accelerator.device)
-        self.optimiser = _optimiser(config, self.task)
+        self.optimiser = make_optimiser(config, self.task)
         self.step_count = self.volumes = self.failed_in_a_row = 0
         self.seconds = 0.0
         self._idle = {objective.name: 0 for objective in self.task.each()}
@@ -129,7 +130,7 @@ class Trainer:
         run = self.config.run
         for group in self.optimiser.param_groups:
             group["lr"] = rate(self.config.optimiser, self.step_count, progress(run, self.step_count, self.seconds))
-        window = [_moved(batch, self.accelerator.device) for batch in window]
+        window = [moved(batch, self.accelerator.device) for batch in window]
         seeds = [seed_for(run.seed, self.step_count, rank(), place) for place in range(len(window))]
         totals = prepare_window(self.task, window, seeds, self.accelerator.autocast())
         sums: dict[str, Tensor] = {}
@@ -235,6 +236,9 @@ class Trainer:
             took = time.perf_counter() - began
             self.seconds += took
             self.meter.add(self.volumes - before, took, waited)
+            if self.valid is not None and run.validate_every and self.step_count % run.validate_every == 0:
+                held_out = validate(self.task, self.valid, run.validate_batches, self.accelerator.autocast)
+                self.log.figures(self.step_count, held_out)
             if self.step_count % run.log_every == 0 or self._over():
                 self.log.figures(self.step_count, figures | self.meter.read())
             if self._stop_asked(asked):
@@ -307,7 +311,7 @@ class Trainer:
         found = checkpoint.latest(self.folder)
         if found is None:
             return
-        _same_recipe(found.state["config"], self.config)
+        same_recipe(found.state["config"], self.config)
         device = self.accelerator.device
         self.task.load_state_dict(found.tensors("weights"))
         if self.average is not None:
@@ -321,57 +325,3 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         self.step_count, self.volumes = found.state["step"], found.state["volumes"]
         self.seconds, self.failed_in_a_row = found.state["seconds"], found.state["failed_in_a_row"]
-
-
-def launch(config: TrainingConfig, *, cpu: bool = False) -> Accelerator:
-    """Join the processes of this run (as ``torchrun`` started them; else there is one) and choose the device.
-
-    Raises
-    ------
-    ConfigError
-        If the precision does not work here.
-    """
-    names = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
-    on_gpu = torch.cuda.is_available() and not cpu
-    if config.run.precision == "float16" and not on_gpu:
-        raise ConfigError("float16 needs a GPU; on a CPU take bfloat16 or float32.")
-    wrapping = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-    return Accelerator(mixed_precision=names[config.run.precision], cpu=cpu, kwargs_handlers=[wrapping])
-
-
-def _optimiser(config: TrainingConfig, task: torch.nn.Module) -> torch.optim.AdamW:
-    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    others = [parameter for parameter in trained if parameter.ndim <= 1]
-    chosen = config.optimiser
-    return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": chosen.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=chosen.learning_rate,
-        betas=chosen.betas,
-    )
-
-
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    return {
-        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()
-    }
-
-
-def _same_recipe(before: dict[str, Any], now: TrainingConfig) -> None:
-    """Refuse to go on with other weights, other losses or other data; length, habits and rate may change."""
-    fixed = ("model", "objectives")
-    wanted = now.as_dict()
-    plain = {key: _plain(wanted[key]) for key in fixed}
-    changed = [key for key in fixed if before.get(key) != plain[key]]
-    if changed:
-        raise CheckpointError(
-            f"The folder holds a run with another {' and '.join(changed)}; give it a folder of its own.",
-            code="other_run",
-        )
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON gives it back: tuples are lists."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,20 @@ class Task(nn.Module):
         given = list(objectives)
         self.model = model
         self.objectives = nn.ModuleDict({objective.name: objective for objective, _ in given})
+        self._held: list[nn.Module] = []
         self.weights = {objective.name: weight for objective, weight in given}
+
+    def hold(self, part: nn.Module) -> None:
+        """Keep ``part`` in evaluation mode: it is not trained."""
+        self._held.append(part)
+        part.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Enter training mode, but for what is held."""
+        super().train(mode)
+        for part in self._held:
+            part.eval()
+        return self
 
     def each(self) -> list[Objective]:
         """Return the objectives in order."""

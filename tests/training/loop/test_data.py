@@ -126,3 +126,26 @@ def test_noise_serves_every_objective() -> None:
 def test_what_is_no_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="this is none of them"):
         open_source([str(tmp_path)], config())
+
+
+def test_held_out_batches_are_the_validation_split_as_it_is(folder: Path) -> None:
+    made = at((32, 24, 32), 10.0, augment=True, vary_text=True, crop="random", unpaired=0.0)
+    source = open_source([str(folder)], made, valid=True)
+    assert set(source[0]["study"]) == {"s5"}
+    assert same(source[0], source[3])
+
+
+def test_every_twentieth_phantom_is_held_out(pool: Path, tmp_path: Path) -> None:
+    made = at((72, 72, 72), 5.0)
+    with pytest.raises(ConfigError, match="validation takes every twentieth"):
+        open_source([str(pool)], made, valid=True)
+    phantom = next(iter(sorted(pool.glob("*.npz"))))
+    for number in range(20):
+        (tmp_path / f"{number:08d}.npz").symlink_to(phantom)
+    held = open_source([str(tmp_path)], made, valid=True)
+    trained = open_source([str(tmp_path)], made)
+    assert {study for number in range(3) for study in held[number]["study"]} == {"00000019"}
+    assert "00000019" not in {study for number in range(30) for study in trained[number]["study"]}
+    bits = held[0]["finding_mask"]
+    assert bits.dtype == torch.int32
+    assert bits.shape == held[0]["mask"].shape

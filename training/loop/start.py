@@ -1,0 +1,124 @@
+"""How a run starts: process and device, optimiser, weights of a bundle to begin with, parts that stay as they are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from napari_colipri.engine.bundle import open_bundle
+from napari_colipri.engine.weights import load_towers
+from training.loop.config import TrainingConfig
+from training.loop.errors import CheckpointError, ConfigError
+from training.objectives.base import Batch
+from training.objectives.task import Task
+
+__all__ = ["freeze", "launch", "make_optimiser", "moved", "same_recipe", "seed_for", "take_weights"]
+
+
+def seed_for(*numbers: int) -> int:
+    """Return a seed that belongs to ``numbers`` (run, step, process, pass)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def launch(config: TrainingConfig, *, cpu: bool = False) -> Accelerator:
+    """Join the processes of this run (as ``torchrun`` started them; else there is one) and choose the device.
+
+    Raises
+    ------
+    ConfigError
+        If the precision does not work here.
+    """
+    names = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+    on_gpu = torch.cuda.is_available() and not cpu
+    if config.run.precision == "float16" and not on_gpu:
+        raise ConfigError("float16 needs a GPU; on a CPU take bfloat16 or float32.")
+    wrapping = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    return Accelerator(mixed_precision=names[config.run.precision], cpu=cpu, kwargs_handlers=[wrapping])
+
+
+def make_optimiser(config: TrainingConfig, task: nn.Module) -> torch.optim.AdamW:
+    """Return AdamW over what is trained; vectors and scalars are not decayed."""
+    trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim > 1]
+    others = [parameter for parameter in trained if parameter.ndim <= 1]
+    chosen = config.optimiser
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": chosen.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=chosen.learning_rate,
+        betas=chosen.betas,
+    )
+
+
+def take_weights(task: Task, bundle: str) -> None:
+    """Begin with the towers and the temperature of a bundle (verified as ever).
+
+    Parameters
+    ----------
+    task
+        Of the same sizes.
+    bundle
+        Name or folder.
+
+    Raises
+    ------
+    ConfigError
+        If sizes differ.
+    BundleError
+        If there is no such bundle.
+    """
+    held = load_towers(open_bundle(bundle)).state_dict()
+    wanted = task.model.towers.state_dict()
+    wrong = [key for key, value in wanted.items() if key not in held or held[key].shape != value.shape]
+    if wrong:
+        raise ConfigError(f"The bundle {bundle} has other sizes than the configuration: {wrong[0]} does not fit.")
+    task.model.towers.load_state_dict({key: held[key] for key in wanted})
+    with torch.no_grad():
+        task.model.log_scale.fill_(-math.log(float(held["softmax_temperature"])))
+
+
+def freeze(task: Task, parts: tuple[str, ...]) -> None:
+    """Keep the transformer of the ``vision`` or of the ``text`` tower as it is; projector and poolings go on."""
+    towers = task.model.towers
+    found = {"vision": towers.image_encoder.backbone}
+    if towers.text_encoder is not None:
+        found["text"] = towers.text_encoder.backbone
+    for part in parts:
+        found[part].requires_grad_(False)
+        task.hold(found[part])
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """Return a copy of a batch with its tensors on ``device``."""
+    return {
+        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for key, value in batch.items()
+    }
+
+
+def same_recipe(before: dict[str, Any], now: TrainingConfig) -> None:
+    """Refuse to go on with other weights or other losses; length, habits and rate may change.
+
+    Raises
+    ------
+    CheckpointError
+        Naming what differs.
+    """
+    wanted = now.as_dict()
+    changed = [key for key in ("model", "objectives", "freeze") if before.get(key) != _plain(wanted[key])]
+    if changed:
+        raise CheckpointError(
+            f"The folder holds a run with another {' and '.join(changed)}; give it a folder of its own.",
+            code="other_run",
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON gives it back: tuples are lists."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
