@@ -9,6 +9,7 @@ import errno
 import hashlib
 import json
 import multiprocessing
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -217,13 +218,19 @@ def _outcome(line: Line, manifest: Path, out: Path, plan: Plan) -> Outcome:
     return Outcome(line.number, key, status, seconds=time.perf_counter() - began)
 
 
+def _leave_interrupts_to_the_parent() -> None:
+    """Finish the study at hand when Ctrl-C reaches every process of the terminal: the parent stops the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _outcomes(lines: list[Line], manifest: Path, out: Path, plan: Plan, jobs: int) -> Iterator[Outcome]:
     """Yield outcomes as they come."""
     if jobs <= 1:
         for line in lines:
             yield _outcome(line, manifest, out, plan)
         return
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_leave_interrupts_to_the_parent)
     waiting = iter(lines)
     running: set[Future[Outcome]] = set()
     try:

@@ -21,7 +21,17 @@ from training.data.errors import DataError
 from training.data.plan import Plan
 from training.data.records import Split
 
-__all__ = ["UNKNOWN", "Origin", "Prepared", "key_of", "load_prepared", "read_block", "studies_in", "write_prepared"]
+__all__ = [
+    "UNKNOWN",
+    "Origin",
+    "Prepared",
+    "key_of",
+    "load_prepared",
+    "read_block",
+    "remove_prepared",
+    "studies_in",
+    "write_prepared",
+]
 
 #: Label of a voxel of which nothing is known.
 UNKNOWN = 255
@@ -173,6 +183,12 @@ def write_prepared(
     described = asdict(study)
     del described["folder"]
     write_json(sidecar, described, private=True)
+
+
+def remove_prepared(study: Prepared) -> None:
+    """Remove a study's files, the sidecar first: from then on it is not there."""
+    for suffix in (".json", ".b2nd", ".mask.b2nd"):
+        _file(study.folder, study.key, suffix).unlink(missing_ok=True)
 
 
 def load_prepared(folder: Path, key: str) -> Prepared | None:

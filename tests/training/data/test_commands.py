@@ -62,17 +62,16 @@ def test_problems_are_lines_and_an_exit_status(tmp_path: Path, capfd: pytest.Cap
     assert command("show", tmp_path, "--crop", "left").exit_code == 2
 
 
-def test_labels_are_compared_with_reports_by_rule(tmp_path: Path) -> None:
-    lines = [
-        record(0, report="There is a nodule in the left upper lobe. No emphysema."),
-        record(1, report="No pulmonary nodule is seen.", labels={"Lung nodule": 1}),
-    ]
-    manifest = write_lines(tmp_path / "m.jsonl", *lines)
-    assert command("check", manifest, "--no-files").exit_code == 0
-    found = command("check", manifest, "--no-files", "--labels")
-    assert found.exit_code == 2
-    assert "line 2, field labels.Lung nodule: the label is 1, the report reads as absent" in found.output
-    assert "line 1" not in found.output
+def test_a_prepared_folder_is_verified_and_pruned(tmp_path: Path) -> None:
+    manifest, out = tiny_set(tmp_path, 2), tmp_path / "out"
+    assert command("preprocess", manifest, out, "--spacing", 10).exit_code == 0
+    assert "2 studies are whole" in command("verify", out).output
+    write_lines(manifest, record(0))
+    assert "1 prepared studies are not in this manifest" in command("preprocess", manifest, out, "--spacing", 10).output
+    assert "1 studies removed" in command("preprocess", manifest, out, "--spacing", 10, "--prune").output
+    next(out.glob("studies/*/*.b2nd")).write_bytes(b"")
+    assert command("verify", out).exit_code == 2
+    assert command("verify", tmp_path).exit_code == 2
 
 
 def test_every_converter_has_its_command(tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ def _images(folder: Path, out: Converted) -> dict[str, Path]:
         aside = path.name.startswith(".") or path.suffix.lower() in (".csv", ".txt", ".json", ".jsonl", ".md")
         if aside or (path.is_dir() and path.name == "masks"):
             continue
+        if not path.exists():
+            out.left_out["a link that leads nowhere"] += 1
+            continue
         if path.is_file():
             try:
                 format_of(path)
