@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from napari_colipri.errors import ColipriError
 from training.adapters.cli import app as adapt
 from training.data.cli import app as data
 from training.embedded.cli import app as embedded
@@ -21,5 +22,15 @@ app.add_typer(loop)  # train and resume stand at the top
 app.add_typer(text, name="text")
 app.command()(ship)
 
+
+def main() -> None:
+    """Run the command that was typed; a typed error is one sentence and its exit status."""
+    try:
+        app()
+    except ColipriError as error:
+        typer.echo(error.message, err=True)
+        raise SystemExit(error.exit_status) from None
+
+
 if __name__ == "__main__":
-    app()
+    main()

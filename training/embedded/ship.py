@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from napari_colipri.atomic import replace_file, write_text
+from napari_colipri.atomic import write_text
 from napari_colipri.engine.bundle import Bundle
+from napari_colipri.engine.bundle_files import file_sha256
 from napari_colipri.engine.config import BundleConfig, InputSpec
 from training.embedded.config import Sizes
 from training.embedded.phantom.anatomy import CLASSES
@@ -24,6 +22,7 @@ from training.embedded.phantom.report import check_disjoint, prompts, vocabulary
 from training.embedded.real import TRAINING_SCANS
 from training.embedded.text import write_vocabulary
 from training.embedded.train import read_meta
+from training.ship.writing import EMBEDDED_LIMITS, write_bundle
 
 __all__ = ["CT_RATE_UNRESOLVED", "input_spec", "seal", "ship", "with_decoder", "with_towers"]
 
@@ -65,12 +64,7 @@ def input_spec(sizes: Sizes) -> InputSpec:
 def _towers(average: dict[str, Tensor]) -> dict[str, Tensor]:
     scale = float(average["log_scale"].exp().clamp(max=100.0))
     out = {k[len("towers.") :]: v for k, v in average.items() if k.startswith("towers.")}
-    out["softmax_temperature"] = torch.tensor(1.0 / scale)
-    # the temperature stays float32: half precision would move every probability
-    return {
-        k: v if k == "softmax_temperature" or not v.is_floating_point() else v.half().contiguous()
-        for k, v in out.items()
-    }
+    return {**out, "softmax_temperature": torch.tensor(1.0 / scale)}
 
 
 def _config(sizes: Sizes, training: dict[str, Any]) -> dict[str, Any]:
@@ -192,9 +186,9 @@ def _phantoms(pool: Path) -> int:
 
 
 def seal(folder: Path, config: dict[str, Any], figures_table: str = "") -> None:
-    """Write model card and configuration, with the checksums of the weights and the vocabulary, into ``folder``."""
-    held = [folder / name for name in ("model.safetensors", "segmentation.safetensors", "vocab.txt")]
-    config["sha256"] = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in held if file.exists()}
+    """Write model card and configuration, with the checksums of every other file, into ``folder``."""
+    held = sorted(file for file in folder.iterdir() if file.name not in ("README.md", "config.json"))
+    config["sha256"] = {file.name: file_sha256(file) for file in held}
     texts = {"README.md": _card(config, figures_table), "config.json": json.dumps(config, indent=1) + "\n"}
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -202,33 +196,20 @@ def seal(folder: Path, config: dict[str, Any], figures_table: str = "") -> None:
 
 def with_decoder(bundle: Bundle, decoder: dict[str, Tensor], target: Path, stage: dict[str, Any]) -> None:
     """Write ``bundle`` with another decoder into ``target``; ``stage`` says how it was trained."""
-    _renew(bundle, "segmentation.safetensors", {k: v.half().contiguous() for k, v in decoder.items()}, target)
-    config = _config_of(bundle)
-    config["training"]["decoder_stage"] = stage
-    seal(target, config)
+    _renew(bundle, "segmentation.safetensors", decoder, target, {"decoder_stage": stage})
 
 
 def with_towers(bundle: Bundle, average: dict[str, Tensor], target: Path, stage: dict[str, Any]) -> None:
     """Write ``bundle`` with other towers into ``target``; ``stage`` says how they were aligned."""
-    _renew(bundle, "model.safetensors", _towers(average), target)
-    config = _config_of(bundle)
-    config["training"]["alignment_stage"] = stage
-    seal(target, config)
+    _renew(bundle, "model.safetensors", _towers(average), target, {"alignment_stage": stage})
 
 
-def _config_of(bundle: Bundle) -> dict[str, Any]:
-    out: dict[str, Any] = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
-    return out
-
-
-def _renew(bundle: Bundle, name: str, tensors: dict[str, Tensor], target: Path) -> None:
-    """Copy the files of a bundle, one of them replaced by ``tensors``."""
-    target.mkdir(parents=True, exist_ok=True)
-    for other in ("model.safetensors", "segmentation.safetensors", "vocab.txt"):
-        if other != name and bundle.path.resolve() != target.resolve():
-            shutil.copyfile(bundle.path / other, target / other)
-    with replace_file(target / name) as beside:
-        save_file(tensors, beside)
+def _renew(bundle: Bundle, name: str, tensors: dict[str, Tensor], target: Path, stage: dict[str, Any]) -> None:
+    """Write a bundle anew, one of its files replaced by ``tensors``."""
+    config: dict[str, Any] = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
+    config["training"] |= stage
+    files = {other: bundle.file(other) for other in bundle.config.sha256 if other != name}
+    write_bundle(target, config, {name: tensors}, files, _card(config, ""), limits=EMBEDDED_LIMITS)
 
 
 def ship(run: Path, pool: Path, target: Path, figures_table: str = "") -> Path:
@@ -241,7 +222,7 @@ def ship(run: Path, pool: Path, target: Path, figures_table: str = "") -> Path:
     pool
         Phantoms it was trained on, to be counted.
     target
-        Bundle folder; its files are replaced one by one, the configuration last.
+        Bundle folder; one that is there is replaced as a whole, at the end.
     figures_table
         Markdown for the model card.
     """
@@ -259,15 +240,11 @@ def ship(run: Path, pool: Path, target: Path, figures_table: str = "") -> Path:
         "attribution": list(ATTRIBUTION),
     }
     config = _config(Sizes(**meta["sizes"]), training)
-    decoder = {k[len("decoder.") :]: v.half().contiguous() for k, v in average.items() if k.startswith("decoder.")}
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as name:
-        beside = Path(name)
-        save_file(_towers(average), beside / "model.safetensors")
-        save_file(decoder, beside / "segmentation.safetensors")
-        write_vocabulary(beside / "vocab.txt")
-        seal(beside, config, figures_table)
-        for file in ("model.safetensors", "segmentation.safetensors", "vocab.txt", "README.md", "config.json"):
-            (beside / file).chmod(0o644)
-            os.replace(beside / file, target / file)
+    decoder = {k[len("decoder.") :]: v for k, v in average.items() if k.startswith("decoder.")}
+    tensors = {"model.safetensors": _towers(average), "segmentation.safetensors": decoder}
+    with tempfile.TemporaryDirectory() as name:
+        vocabulary_file = Path(name) / "vocab.txt"
+        write_vocabulary(vocabulary_file)
+        card = _card(config, figures_table)
+        write_bundle(target, config, tensors, {"vocab.txt": vocabulary_file}, card, limits=EMBEDDED_LIMITS)
     return target

@@ -83,7 +83,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise EvaluationError(f"{path.name} cannot be read: {error}.", code="unreadable") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise EvaluationError(f"{path.name} cannot be read: {reason}.", code="unreadable") from error
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue

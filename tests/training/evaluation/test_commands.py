@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from training.__main__ import app
+from training.__main__ import app, main
 from training.evaluation.facts import Fact
 from training.evaluation.files import Embeddings, read_embeddings, write_embeddings
 from training.evaluation.plots import learning_curves
@@ -109,3 +109,16 @@ def test_learning_curves(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="no line with a step and a loss"):
         learning_curves(logs[:1], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_a_wrong_file_is_one_sentence_and_a_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "findings", str(tmp_path / "missing.jsonl"), "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["training", *words])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("missing.jsonl cannot be read")
+    assert said.count("\n") == 1
