@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,10 @@ from napari_colipri.desktop.heat import heat_on_display
 from napari_colipri.desktop.layers import frame
 from napari_colipri.desktop.loading import study_name
 from napari_colipri.desktop.palette import COLOURS, class_colour
+from napari_colipri.desktop.panels.findings import second_answer
 from napari_colipri.desktop.readout import readout
 from napari_colipri.desktop.windows import WINDOWS, describe_limits, matching_window, window_named
+from napari_colipri.engine.types import Finding
 from tests.desktop.fakes import heat_map
 from tests.volumes import affine_for, make_volume, tilted_volume, volume_in
 
@@ -110,3 +114,14 @@ def test_class_colours_differ_and_repeat_only_after_all_are_used() -> None:
 )
 def test_a_study_is_called_after_its_file_or_folder(path: str, name: str) -> None:
     assert study_name(path) == name
+
+
+def test_a_probe_is_named_as_a_second_answer() -> None:
+    plain = Finding("Emphysema", 0.4, ("a",), ("b",))
+    assert second_answer(plain) == ""
+    told = {"probability": 0.73, "threshold": 0.4, "called": True, "calibration": None}
+    assert (
+        second_answer(replace(plain, probe=told)) == "Probe, a second answer: 0.73, uncalibrated; above its threshold"
+    )
+    told |= {"called": False, "calibration": {"set": "2026 phantoms"}}
+    assert "calibrated on 2026 phantoms; below" in second_answer(replace(plain, probe=told))

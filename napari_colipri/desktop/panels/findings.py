@@ -32,6 +32,16 @@ def worth(item: Finding) -> str:
     return f"calibrated on {item.calibration.get('set', 'an unnamed set')}"
 
 
+def second_answer(item: Finding) -> str:
+    """Return what the bundle's probe says beside the answer from prompts; empty where there is none."""
+    if item.probe is None:
+        return ""
+    known = item.probe["calibration"]
+    what = "uncalibrated" if known is None else f"calibrated on {known.get('set', 'an unnamed set')}"
+    called = "above" if item.probe["called"] else "below"
+    return f"Probe, a second answer: {item.probe['probability']:.2f}, {what}; {called} its threshold"
+
+
 class FindingsModel(QAbstractListModel):
     """One row per finding."""
 
@@ -64,7 +74,8 @@ class FindingsModel(QAbstractListModel):
             number = "no number" if item.probability is None else f"{item.probability:.2f}"
             return f"{item.name} {number}, {worth(item)}"
         if role == int(Qt.ItemDataRole.ToolTipRole):
-            return f"Compared: {'; '.join(item.present[:2])}\nwith: {'; '.join(item.absent[:2])}\n{_NOT_A_MASK}"
+            prompts = f"Compared: {'; '.join(item.present[:2])}\nwith: {'; '.join(item.absent[:2])}"
+            return "\n".join(line for line in (prompts, second_answer(item), _NOT_A_MASK) if line)
         return None
 
 
