@@ -7,20 +7,29 @@ Per study K pairs (as third parties quote Algorithm 1 of arXiv 2510.15042): up t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from napari_colipri.text.extract import Mention, extract
-from napari_colipri.text.findings import finding_term
+from napari_colipri.text.findings import FINDING_NAMES, default_prompts, finding_term
 from napari_colipri.text.negation import negate
 
-__all__ = ["Pair", "Pool", "Statement", "Statements", "statements"]
+__all__ = ["HELD_OUT", "Pair", "Pool", "Statement", "Statements", "plain", "statements"]
 
 #: A sentence, its negation, and 1 if the study shows what the sentence says, else 0.
 Pair: TypeAlias = tuple[str, str, int]
+
+
+def plain(sentence: str) -> str:
+    """Return ``sentence`` without capitals, marks at its end and double spaces: the form in which two are compared."""
+    return " ".join(sentence.lower().split()).rstrip(" .!?")
+
+
+#: The default prompts of all 18 findings, as :func:`plain` has them: what is asked in a test is not trained verbatim.
+HELD_OUT = frozenset(plain(each) for name in FINDING_NAMES for side in default_prompts(name) for each in side)
 
 _TRIES = 20  # draws for each sentence of another patient before the search ends
 
@@ -72,7 +81,14 @@ def _organ(finding: str) -> str:
     return term.organ if term else ""
 
 
-def statements(study: str, patient: str, report: str, labels: Mapping[str, float | None] | None = None) -> Statements:
+def statements(
+    study: str,
+    patient: str,
+    report: str,
+    labels: Mapping[str, float | None] | None = None,
+    *,
+    held_out: Collection[str] = HELD_OUT,
+) -> Statements:
     """Return the positive sentences of a report.
 
     A sentence counts if every finding that it names is there, none is in doubt, and it does not compare with an earlier
@@ -86,6 +102,9 @@ def statements(study: str, patient: str, report: str, labels: Mapping[str, float
         May be empty.
     labels
         Known labels; a positive one marks its organ as not free of findings even where the report is silent.
+    held_out
+        Prompts of a test, as :func:`plain` has them. A sentence that is one of them, or whose negation is ("There is a
+        12 mm lung nodule." loses its size), is left out.
     """
     by_sentence: dict[str, list[Mention]] = {}
     for mention in extract(report):
@@ -93,7 +112,9 @@ def statements(study: str, patient: str, report: str, labels: Mapping[str, float
     positive = []
     for sentence, said in by_sentence.items():
         if all(each.polarity == "present" and each.counted for each in said) and not said[0].compares:
-            positive.append(Statement(sentence, negate(sentence), frozenset(each.finding for each in said)))
+            negation = negate(sentence)
+            if plain(sentence) not in held_out and plain(negation) not in held_out:
+                positive.append(Statement(sentence, negation, frozenset(each.finding for each in said)))
     there = {each.finding for said in by_sentence.values() for each in said if each.polarity != "absent"}
     there |= {name for name, value in (labels or {}).items() if value is not None and value > 0}
     return Statements(study, patient, tuple(positive), frozenset(_organ(name) for name in there))

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_colipri.text.extract import extract
 from napari_colipri.text.sentences import split_sections, split_sentences
+from training.text.opposites import HELD_OUT, plain
 
 __all__ = ["TextVariation", "captions", "shuffle_report"]
 
@@ -48,7 +49,8 @@ def _ended(sentence: str) -> str:
 def captions(report: str) -> tuple[str, ...]:
     """Return the sentences of ``report`` that say of exactly one finding that it is there, each once.
 
-    A sentence that compares with an earlier scan is no caption: an image alone cannot show it.
+    A sentence that compares with an earlier scan is no caption, because an image alone cannot show it; nor is one that
+    is a default prompt word for word, which a test would ask.
     """
     spoken: dict[str, set[tuple[str, str]]] = {}
     comparing = set()
@@ -59,7 +61,10 @@ def captions(report: str) -> tuple[str, ...]:
     return tuple(
         _ended(sentence)
         for sentence, said in spoken.items()
-        if len(said) == 1 and next(iter(said))[1] == "present" and sentence not in comparing
+        if len(said) == 1
+        and next(iter(said))[1] == "present"
+        and sentence not in comparing
+        and plain(sentence) not in HELD_OUT
     )
 
 

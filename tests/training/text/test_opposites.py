@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from napari_colipri.text.extract import sentence_mentions
-from training.text.opposites import Pool, Statements, statements
+from training.text.opposites import Pool, Statements, plain, statements
 
 OWN = statements(
     "s1",
     "p1",
-    "A nodule of 9 mm is seen in the left lung. Emphysema is seen. Consolidation is present. Stable atelectasis. "
+    "A nodule of 9 mm is seen in the left lung. Emphysema is seen. Consolidation is visible. Stable atelectasis. "
     "Possible bronchiectasis. No pleural effusion. No consolidation on the right, but an opacity is seen.",
 )
 OTHERS = (
     statements("s2", "p2", "The heart is enlarged. Pleural effusion is seen. Atelectasis is seen."),
-    statements("s3", "p3", "There is a hiatal hernia. Pericardial effusion is present. Mosaic attenuation is seen."),
+    statements("s3", "p3", "A hiatal hernia is visible. Pericardial effusion is visible. Mosaic attenuation is seen."),
     statements("s4", "p1", "Cardiomegaly is present. A pacemaker is seen."),
 )
 POOL = Pool([OWN, *OTHERS])
@@ -30,9 +30,21 @@ def test_only_plain_positive_sentences_are_used() -> None:
     assert {each.sentence for each in OWN.positive} == {
         "A nodule of 9 mm is seen in the left lung.",
         "Emphysema is seen.",
-        "Consolidation is present.",
+        "Consolidation is visible.",
     }
     assert OWN.organs == {"Lungs", "Airways"}  # a doubt, too, makes an organ not free
+
+
+def test_no_prompt_of_a_test_is_trained_verbatim() -> None:
+    report = (
+        "There is a lung nodule. There is a 12 mm lung nodule. A lung nodule of 12 mm is seen. Cardiomegaly is present."
+    )
+    kept = statements("s", "p", report)
+    assert [each.sentence for each in kept.positive] == ["A lung nodule of 12 mm is seen."]
+    assert kept.organs == {"Lungs", "Heart"}
+    assert len(statements("s", "p", report, held_out=()).positive) == 4
+    own = statements("s", "p", report, held_out={plain("No lung nodule is seen.")})
+    assert "A lung nodule of 12 mm is seen." not in {each.sentence for each in own.positive}
 
 
 def test_labels_make_an_organ_not_free() -> None:
@@ -62,8 +74,8 @@ def test_a_large_k_finds_every_sentence_of_the_free_organs() -> None:
     assert others == {
         "The heart is enlarged.",
         "Pleural effusion is seen.",
-        "There is a hiatal hernia.",
-        "Pericardial effusion is present.",
+        "A hiatal hernia is visible.",
+        "Pericardial effusion is visible.",
     }
 
 

@@ -59,6 +59,7 @@ def test_captions_say_that_one_finding_is_there() -> None:
         "The heart is enlarged.",
     )
     assert captions("Nodules and emphysema are seen.") == ()
+    assert captions("Cardiomegaly is present. Cardiomegaly is seen.") == ("Cardiomegaly is seen.",)
 
 
 def test_a_caption_takes_the_report_s_place() -> None:
