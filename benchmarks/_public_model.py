@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from benchmarks._common import OFFICIAL
 from napari_colipri.engine.config import InputSpec
 from napari_colipri.text.findings import FINDING_NAMES
 
-__all__ = ["FULL", "SMALL", "Sizes", "public_model", "public_texts", "write_bundle", "write_vocabulary"]
+__all__ = ["FULL", "SMALL", "STITCHED", "Sizes", "public_model", "public_texts", "write_bundle", "write_vocabulary"]
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _TEMPERATURE = 0.07
@@ -37,6 +37,9 @@ class Sizes:
 
 
 SMALL = Sizes(InputSpec("RAS", (5.0, 5.0, 5.0), (72, 72, 72)), 216, 3, 3, 192, 2, 3, 4, 600)
+STITCHED = replace(
+    SMALL, grid=InputSpec("RAS", (2.5, 2.5, 2.5), (144, 144, 144), preset="stitched-2.5mm", window=(72, 72, 72))
+)
 FULL = Sizes(OFFICIAL, 864, 16, 12, 768, 12, 12, 12, 30522)
 
 
@@ -58,7 +61,7 @@ def public_model(sizes: Sizes, *, seed: int = 0) -> Any:
         eva_numheads=sizes.heads,
         embed_dim=sizes.embed_dim,
         patch_embed_size=(8, 8, 8),
-        input_shape=sizes.grid.size,
+        input_shape=sizes.grid.tower_size,
         use_rot_pos_emb=True,
         use_abs_pos_embed=False,
         drop_path_rate=0.2,
