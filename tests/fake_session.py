@@ -117,6 +117,8 @@ class FakeSession:
         self.cached.clear()
 
 
+HALF = "half a message"
+
 #: What a broken process may write into its pipe.
 GARBAGE = (
     "noise",
@@ -141,6 +143,8 @@ def _to_the_client(mode: str) -> None:
         wire.send(pipe, protocol.Started("one"))  # type: ignore[arg-type]
     elif mode == "a block that was not lent":
         wire.send(pipe, parcel)
+    elif mode == HALF:
+        os.write(pipe.fileno(), (1000).to_bytes(4, "big") + bytes(10))
     else:
         os.write(pipe.fileno(), (1 << 30).to_bytes(4, "big"))
 
@@ -162,7 +166,9 @@ def _misbehave(mode: str, progress: Progress, cancel: CancelToken) -> None:
         raise MemoryError
     if mode == "device memory":
         raise OutOfResources("The GPU is full.", code="out_of_memory")
-    if mode in GARBAGE:
+    if mode == HALF:
+        progress(0.01, HALF)
+    if mode in (*GARBAGE, HALF):
         _to_the_client(mode)
         threading.Event().wait()
     if mode == "uneven progress":

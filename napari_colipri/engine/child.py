@@ -51,6 +51,8 @@ class Child:
     ----------
     messages
         Read end of what the worker says; at its end (``EOFError``) the process is gone.
+    pid
+        Number of the process; may be read from any thread.
 
     Raises
     ------
@@ -79,11 +81,7 @@ class Child:
             # The child has its own copies; with ours open its death would not be the end of the pipe.
             theirs_in.close()
             theirs_out.close()
-
-    @property
-    def pid(self) -> int | None:
-        """Number of the process."""
-        return self._process.pid
+        self.pid = self._process.pid
 
     @property
     def sentinel(self) -> int:

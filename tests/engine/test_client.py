@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from napari_colipri.ct.passport import reason
+from napari_colipri.engine import client as engine_client
 from napari_colipri.engine import events, shared
 from napari_colipri.engine.client import EngineClient
 from napari_colipri.engine.events import Absent, Answered, Died, Done, Failed, Loaded, Progressed, Unloaded
@@ -31,7 +32,7 @@ from napari_colipri.errors import (
 )
 from tests.bundles import write_tiny_bundle
 from tests.engine.engine_events import OPTIONS, Box, engine, small_volume, volume_of
-from tests.fake_session import GARBAGE, SECRET, fake_bundle
+from tests.fake_session import GARBAGE, HALF, SECRET, fake_bundle
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
@@ -533,6 +534,23 @@ def test_close_while_busy_ends_the_process_and_says_no_more(mode: str) -> None:
     assert len(box.drain()) == before
     with pytest.raises(ColipriError, match="closed"):
         client.submit("analyse")
+
+
+def test_close_does_not_wait_for_the_rest_of_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_client, "_CLOSE_S", 0.2)
+    box = Box()
+    client = EngineClient(box, options=OPTIONS)
+    client.start(fake_bundle(HALF))
+    client.put(small_volume())
+    request = client.submit("analyse")
+    while box.wait(Progressed, request).text != HALF:
+        pass
+    pid = client.pid
+    assert pid is not None
+    client.close()
+    assert client.pid is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_close_without_a_start_and_from_within_a_callback() -> None:
