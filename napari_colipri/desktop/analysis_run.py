@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,8 @@ class AnalysisRun(QObject):
         self._drawings: set[int] = set()
         self._engine_done = False
         self._prompts: list[str] = []
+        #: Those whose answers the user wants in the draft.
+        self._reported: set[str] = set()
         self._clock = 0.0
         self.results = Results()
         bridge.progressed.connect(self._on_progress)
@@ -103,6 +105,7 @@ class AnalysisRun(QObject):
         self.stop()
         self._study = study
         self._prompts.clear()
+        self._reported.clear()
         self.results = Results()
         self._bridge.put(None if study is None else study.volume)
 
@@ -151,6 +154,15 @@ class AnalysisRun(QObject):
             del self._questions[number]
             self._drop_prompt(prompt)
             self._bridge.cancel(number)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What was asked about this study in the user's own words."""
+        return tuple(self._prompts)
+
+    def report_on(self, prompt: str) -> None:
+        """Let the drafts of later analyses hold the answer to a prompt; without this they do not."""
+        self._reported.add(prompt)
 
     def localise(self, text: str) -> None:
         """Ask where the model responds to a finding or prompt; ``asking`` and ``heat`` follow."""
@@ -254,7 +266,11 @@ class AnalysisRun(QObject):
         if results.findings is None:
             self.finished.emit()
             return
-        findings, masks, similar = results.findings, results.segmentation, results.similar
+        masks, similar = results.segmentation, results.similar
+        unwanted = set(self._prompts) - self._reported
+        findings = replace(
+            results.findings, items=tuple(item for item in results.findings.items if item.name not in unwanted)
+        )
         heat_maps, generated = tuple(results.heat_maps.values()), results.generated
 
         def write(_progress: Progress, _cancel: CancelToken) -> Draft:

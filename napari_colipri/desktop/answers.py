@@ -13,6 +13,7 @@ from napari_colipri.desktop.panels.findings import worth
 from napari_colipri.desktop.panels.tabs import Tabs
 from napari_colipri.desktop.screen import Screen
 from napari_colipri.errors import ColipriError
+from napari_colipri.report.draft import QUESTIONS, with_answer
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -53,6 +54,7 @@ class Answers:
             (tabs.findings.chosen, self.show_finding),
             (tabs.findings.prompt, self._on_prompt),
             (tabs.findings.stop, self._on_stop),
+            (tabs.findings.add, self._on_add),
             (tabs.masks.visibility, self._on_visibility),
             (tabs.masks.outline, self._screen.outline_masks),
             (tabs.report.evidence_wanted, self._on_evidence),
@@ -119,15 +121,14 @@ class Answers:
 
     def show_finding(self, name: str) -> None:
         """Show where the model responded to a finding, and go there."""
+        self._offer(name)
         known = self._screen.show_again(name)
         if known is not None:
             self._tabs.findings.say_where(where_sentence(known, self._knows_sides()))
             return
-        found = self._run.results.findings
-        items = () if found is None else found.items
-        silent = next((item for item in items if item.name == name and item.probability is None), None)
-        if silent is not None:
-            self._tabs.findings.say_where(answer_sentence(silent))
+        item = self._answer(name)
+        if item is not None and item.probability is None:
+            self._tabs.findings.say_where(answer_sentence(item))
             return
         if self._foreign and name not in self._run.results.heat_maps:
             self._tabs.findings.say_where(self._foreign)
@@ -142,6 +143,7 @@ class Answers:
         found = self._tabs.findings.select(asked) if asked else None
         if found is not None:
             self._tabs.findings.say_where(answer_sentence(found))
+            self._offer(found.name)
 
     def _on_masks(self, layer: Labels, segmentation: Segmentation) -> None:
         if self._study is None:
@@ -164,6 +166,7 @@ class Answers:
         known = self._tabs.findings.select(text)
         if known is not None:  # it was asked already
             self._tabs.findings.say_where(answer_sentence(known))
+            self._offer(known.name)
             return
         self._asked = text
         self._ask(self._run.ask, text, f"Asking about “{text}”")
@@ -182,6 +185,30 @@ class Answers:
     def _on_no_answer(self, sentence: str) -> None:
         self._asked = ""
         self._tabs.findings.say_where(sentence)
+
+    def _answer(self, name: str) -> Finding | None:
+        found = self._run.results.findings
+        items = () if found is None else found.items
+        return next((item for item in items if item.name == name), None)
+
+    def _offer(self, name: str) -> None:
+        """Offer the answer to an own question for the draft: one with a number, by the model that made the draft."""
+        item = self._answer(name)
+        wanted = item is not None and item.probability is not None and name in self._run.prompts
+        fits = self._desk.has_draft and not self._foreign
+        self._tabs.findings.offer(name if wanted and fits else "")
+
+    def _on_add(self, name: str) -> None:
+        item, draft, study = self._answer(name), self._desk.draft, self._study
+        if item is None or draft is None or study is None:
+            return
+        results = self._run.results
+        heat = results.heat_maps.get(name)
+        changed, sentence = with_answer(draft, item, results.segmentation, study.volume, heat)
+        self._run.report_on(name)
+        self._desk.add(changed, QUESTIONS, sentence.text)
+        self._tabs.findings.offer("")
+        self._tabs.findings.say_where(f"Added to the report under “{QUESTIONS}”; Undo there takes it out again.")
 
     def _on_stop(self) -> None:
         self._run.stop_asking()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from napari_colipri.desktop.drafts import SavedDraft, load_draft, save_draft
 from napari_colipri.desktop.panels.report import ReportPanel
-from napari_colipri.desktop.reporting import draft_text, evidence_words, fixed_words, sentence_of, with_text
+from napari_colipri.desktop.reporting import draft_text, evidence_words, fixed_words, sentence_of, with_line, with_text
+from napari_colipri.report.draft import with_answers_of
 from napari_colipri.report.types import Draft
 
 __all__ = ["Desk"]
@@ -31,6 +32,11 @@ class Desk:
         """Whether there is a draft to export."""
         return self._draft is not None
 
+    @property
+    def draft(self) -> Draft | None:
+        """The draft as it was made, without edits."""
+        return self._draft
+
     def current(self) -> Draft | None:
         """Return the draft as it is edited now."""
         return None if self._draft is None else with_text(self._draft, self._panel.text())
@@ -47,6 +53,14 @@ class Desk:
         self._draft = saved.draft
         self._panel.show_text(saved.text, saved="Your edited draft, restored", generated=fixed_words(saved.draft))
 
+    def add(self, draft: Draft, section: str, line: str) -> None:
+        """Take a draft with one more sentence, and put its line into the edited text as one step that can be undone."""
+        self._draft = draft
+        text = with_line(self._panel.text(), draft, section, line)
+        if text != self._panel.text():
+            self._panel.replace_text(text)
+        self._panel.show_line(line)
+
     def set_aside(self) -> None:
         """Save the draft of one model and show none: another model's follows."""
         self._panel.flush()
@@ -61,6 +75,8 @@ class Desk:
         """
         self._panel.flush()
         saved = None if self._fingerprint is None else load_draft(self._fingerprint, draft.bundle_hash)
+        if saved is not None:
+            draft = with_answers_of(draft, saved.draft)
         self._draft = draft
         fresh = draft_text(draft)
         self._panel.show_text(fresh, generated=fixed_words(draft))

@@ -9,7 +9,7 @@ from typing import Any
 from napari_colipri.report.checks import Check
 from napari_colipri.report.types import Draft, Section, Sentence, edited
 
-__all__ = ["draft_from_json", "draft_text", "evidence_words", "fixed_words", "sentence_of", "with_text"]
+__all__ = ["draft_from_json", "draft_text", "evidence_words", "fixed_words", "sentence_of", "with_line", "with_text"]
 
 #: Sections that are not the reader's to change: they stand under the editor.
 FIXED = ("Generated text", "About this draft")
@@ -69,6 +69,36 @@ def with_text(draft: Draft, text: str) -> Draft:
             fresh = Section(name, ())
             sections.insert(-1, replace(fresh, sentences=tuple(_own(x, fresh, n, draft) for n, x in enumerate(lines))))
     return replace(draft, sections=tuple(sections))
+
+
+def with_line(text: str, draft: Draft, section: str, line: str) -> str:
+    """Return an edited text with one more line at the end of a section; unchanged where the line is there.
+
+    Parameters
+    ----------
+    text
+        As edited.
+    draft
+        Whose order of sections decides where a section that the text lacks is put.
+    section, line
+        Where to, and what.
+    """
+    lines = text.splitlines()
+    if line in lines:
+        return text
+    places = {item[len(_HEADING) :].strip(): number for number, item in enumerate(lines) if item.startswith(_HEADING)}
+    if section in places:
+        later = [number for number in places.values() if number > places[section]]
+        end = min(later, default=len(lines))
+        while not lines[end - 1].strip():
+            end -= 1
+        return "\n".join([*lines[:end], line, *lines[end:]]) + "\n"
+    names = [part.name for part in draft.sections]
+    following = names[names.index(section) + 1 :] if section in names else []
+    place = next((places[name] for name in following if name in places), None)
+    if place is None:
+        return "\n".join([*lines, "", _HEADING + section, line]) + "\n"
+    return "\n".join([*lines[:place], _HEADING + section, line, "", *lines[place:]]) + "\n"
 
 
 def sentence_of(draft: Draft, line: str) -> Sentence | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +18,19 @@ from napari_colipri.library.search import SimilarCases
 from napari_colipri.report.checks import Check, geometry_check, text_checks
 from napari_colipri.report.generated import generated_sentences
 from napari_colipri.report.measurements import measurement_sentences
-from napari_colipri.report.types import Draft, Parts, Section, Sentence
+from napari_colipri.report.types import Draft, Parts, Section, Sentence, added
 from napari_colipri.text.findings import ORGAN_GROUPS, finding_term
 from napari_colipri.text.side_and_size import side_of_name, without_side
 
-__all__ = ["PRESENT_FROM", "draft"]
+__all__ = ["PRESENT_FROM", "QUESTIONS", "draft", "with_answer", "with_answers_of"]
 
 #: Probability from which a finding is called suggested: where the present prompts win over the absent ones. It is no
 #: operating point that anybody has chosen for a clinical purpose.
 PRESENT_FROM = 0.5
+
+#: Section of the answers to questions in the reader's own words.
+QUESTIONS = "The reader's questions"
+_AFTER_QUESTIONS = ("Measurements", "Similar cases", "Impression", "Generated text", "About this draft")
 
 
 def draft(
@@ -70,6 +76,58 @@ def draft(
     known = volume.geometry.orientation_known
     sections = tuple(_section(name, sentences, orientation_known=known) for name, sentences in body if sentences)
     return Draft(sections, findings.bundle, findings.bundle_hash, findings.notes, known)
+
+
+def with_answer(
+    given: Draft, item: Finding, segmentation: Segmentation | None, volume: CTVolume, heat_map: HeatMap | None = None
+) -> tuple[Draft, Sentence]:
+    """Add the answer to a question in the reader's own words to a draft that was made without it.
+
+    Parameters
+    ----------
+    given
+        The draft, by the same model.
+    item
+        The answer, with a probability.
+    segmentation, volume
+        As :func:`draft` took them.
+    heat_map
+        Of the same question, if its place was asked for.
+
+    Returns
+    -------
+    tuple
+        The draft, and the sentence as :func:`draft` would have written it; one that is there already is not repeated.
+    """
+    peaks = {} if heat_map is None else {item.name: heat_map}
+    parts = _present(item, segmentation, volume, peaks)
+    made = _section(QUESTIONS, [parts], orientation_known=given.orientation_known).sentences[0]
+    known = given.section(QUESTIONS)
+    there = next((s for s in known.sentences if s.text == made.text), None) if known is not None else None
+    if there is not None:
+        return given, there
+    sentence = replace(made, id=_free_id(given, made.id))
+    return added(given, QUESTIONS, sentence, before=_AFTER_QUESTIONS), sentence
+
+
+def with_answers_of(given: Draft, earlier: Draft) -> Draft:
+    """Return ``given`` with the answers that a reader had added to an earlier draft of the same study and model."""
+    before = earlier.section(QUESTIONS)
+    own = given.section(QUESTIONS)
+    there = {sentence.text for sentence in own.sentences} if own is not None else set()
+    for sentence in before.sentences if before is not None else ():
+        if sentence.text not in there:
+            kept = replace(sentence, id=_free_id(given, sentence.id))
+            given = added(given, QUESTIONS, kept, before=_AFTER_QUESTIONS)
+    return given
+
+
+def _free_id(given: Draft, wanted: str) -> str:
+    taken = {sentence.id for sentence in given}
+    stem = wanted.rpartition("-")[0]
+    return next(
+        name for name in itertools.chain((wanted,), (f"{stem}-{n}" for n in itertools.count(1))) if name not in taken
+    )
 
 
 def _section(name: str, sentences: Sequence[Parts], *, orientation_known: bool) -> Section:
@@ -124,7 +182,7 @@ def _by_organ(
         out.append((f"Findings: {organ.lower()}", _organ(items, segmentation, volume, peaks)))
     answers = [_present(item, segmentation, volume, peaks) for item in own if item.probability is not None]
     answers += _silent(own)
-    out.append(("The reader's questions", answers))
+    out.append((QUESTIONS, answers))
     return out
 
 

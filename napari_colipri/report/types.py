@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from napari_colipri.report.checks import Check, answer_check, text_checks
 
-__all__ = ["Check", "Draft", "Origin", "Parts", "Section", "Sentence", "Status", "edited"]
+__all__ = ["Check", "Draft", "Origin", "Parts", "Section", "Sentence", "Status", "added", "edited"]
 
 Origin: TypeAlias = Literal["findings", "masks", "library", "passport", "template", "model", "reader"]
 Status: TypeAlias = Literal["draft", "edited", "removed"]
@@ -120,6 +120,29 @@ class Draft:
             "notes": list(self.notes),
             "sections": [section.to_json() for section in self.sections],
         }
+
+
+def added(draft: Draft, section: str, sentence: Sentence, *, before: tuple[str, ...] = ()) -> Draft:
+    """Return ``draft`` with one more sentence at the end of a section.
+
+    Parameters
+    ----------
+    draft
+        As it is.
+    section
+        Name of the section; it is made where there is none.
+    sentence
+        With an id that the draft does not use yet.
+    before
+        Sections that a new one stands before: the first of these that the draft has.
+    """
+    if draft.section(section) is not None:
+        parts = (replace(p, sentences=(*p.sentences, sentence)) if p.name == section else p for p in draft.sections)
+        return replace(draft, sections=tuple(parts))
+    names = [part.name for part in draft.sections]
+    place = next((names.index(name) for name in before if name in names), len(names))
+    fresh = Section(section, (sentence,))
+    return replace(draft, sections=(*draft.sections[:place], fresh, *draft.sections[place:]))
 
 
 def edited(draft: Draft, sentence_id: str, text: str) -> Draft:

@@ -12,6 +12,7 @@ from napari_colipri.desktop.reporting import (
     evidence_words,
     fixed_words,
     sentence_of,
+    with_line,
     with_text,
 )
 from napari_colipri.report.draft import draft
@@ -111,6 +112,79 @@ def test_an_edit_is_on_disk_after_a_pause_and_back_after_a_crash(
     assert "Words that must not be lost." not in second.tabs.report.text()
     second.tabs.report.redo.click()
     assert "Words that must not be lost." in second.tabs.report.text()
+
+
+def ask(dock: Any, engine: Engine, qtbot: Any, text: str) -> None:
+    """Ask in own words and wait for the answer."""
+    panel = dock.tabs.findings
+    panel.field.setText(text)
+    panel.ask.click()
+    engine.client.answer_findings()
+    qtbot.waitUntil(lambda: panel.where.text().startswith(f"“{text}”"), timeout=PATIENCE)
+
+
+def test_the_answer_to_an_own_question_enters_the_draft_on_request(
+    analysed: Any, engine: Engine, qtbot: Any, tmp_path: Path
+) -> None:
+    panel, report = analysed.tabs.findings, analysed.tabs.report
+    report.editor.insertPlainText("My own first line.\n")
+    ask(analysed, engine, qtbot, "tree-in-bud pattern")
+    assert "tree-in-bud" not in report.text()  # not before it is asked for
+    assert panel.add_button.isVisibleTo(panel)
+    panel.add_button.click()
+    lines = report.text().splitlines()
+    line = next(line for line in lines if line.startswith("“tree-in-bud pattern”: suggested"))
+    assert lines[lines.index(line) - 1] == "# The reader's questions"
+    assert lines[0] == "My own first line."  # edits stay
+    assert "tree-in-bud pattern 0.55" in report.evidence.text()  # the cursor is in the line
+    assert not panel.add_button.isVisibleTo(panel)
+    [sentence] = analysed.desk.current().section("The reader's questions").sentences
+    assert (sentence.text, sentence.origin, sentence.status) == (line, "findings", "draft")
+    assert sentence.evidence[0] == {
+        "kind": "finding",
+        "name": "tree-in-bud pattern",
+        "probability": 0.55,
+        "threshold": 0.5,
+        "calibration": None,
+    }
+    report.undo.click()
+    assert "tree-in-bud" not in report.text()
+    report.redo.click()
+    assert line in report.text()
+
+
+def test_only_own_answers_with_a_number_are_offered(analysed: Any, engine: Engine, qtbot: Any) -> None:
+    panel = analysed.tabs.findings
+    panel.list.clicked.emit(panel.model.index(0))
+    assert not panel.add_button.isVisibleTo(panel)  # it stands in the draft already
+    ask(analysed, engine, qtbot, "zyzzyva")
+    assert not panel.add_button.isVisibleTo(panel)
+
+
+def test_a_later_analysis_reports_the_questions_that_were_added_and_no_others(
+    analysed: Any, engine: Engine, qtbot: Any
+) -> None:
+    for text in ("tree-in-bud pattern", "air crescent"):
+        ask(analysed, engine, qtbot, text)
+    analysed.tabs.findings.select("tree-in-bud pattern")
+    analysed.answers._offer("tree-in-bud pattern")
+    analysed.tabs.findings.add_button.click()
+    analyse(analysed, engine, qtbot)
+    text = analysed.tabs.report.text()
+    assert text.count("“tree-in-bud pattern”") == 1
+    assert "air crescent" not in text
+    assert "air crescent" in [item.name for item in analysed.tabs.findings.model.items()]
+
+
+def test_a_line_finds_its_place_in_an_edited_text() -> None:
+    value = draft(findings(("air crescent",)), None, None, volume_in("LPS"))
+    section = "The reader's questions"
+    text = "Mine.\n\n# Technique\nOne.\n\n# Impression\nTwo.\n"
+    put = with_line(text, value, section, "New.")
+    assert put == "Mine.\n\n# Technique\nOne.\n\n# The reader's questions\nNew.\n\n# Impression\nTwo.\n"
+    assert with_line(put, value, section, "Newer.").splitlines()[5:8] == ["# The reader's questions", "New.", "Newer."]
+    assert with_line(put, value, section, "New.") == put
+    assert with_line("Mine.", value, section, "New.").endswith("# The reader's questions\nNew.\n")
 
 
 def test_a_line_of_the_draft_leads_to_its_heat_map(analysed: Any, qtbot: Any) -> None:

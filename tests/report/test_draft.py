@@ -237,3 +237,23 @@ def test_words_of_a_prompt_cannot_break_the_page(volume: CTVolume, findings: Fin
     item = Finding("<b>a|b*_c_*", 0.2, ("a",), ("b",))
     page = to_markdown(draft(Findings("demo", HASH, (item,)), None, None, volume))
     assert "\\<b\\>a\\|b\\*\\_c\\_\\*" in page
+
+
+def test_an_answer_added_later_reads_as_if_it_had_been_asked_before() -> None:
+    from napari_colipri.report.draft import QUESTIONS, with_answer, with_answers_of
+    from tests.desktop.fakes import findings as answers
+    from tests.volumes import volume_in
+
+    volume = volume_in("LPS")
+    whole = draft(answers(("air crescent", "tree-in-bud")), None, None, volume)
+    changed = draft(answers(), None, None, volume)
+    for item in answers(("air crescent", "tree-in-bud")).items[-2:]:
+        changed, _ = with_answer(changed, item, None, volume)
+    assert changed == whole
+    again, sentence = with_answer(changed, item, None, volume)
+    assert again == changed  # once is enough
+    assert sentence.text.startswith("“tree-in-bud”: suggested")
+    fresh = draft(answers(), None, None, volume)
+    assert with_answers_of(fresh, changed).section(QUESTIONS) == changed.section(QUESTIONS)
+    assert with_answers_of(changed, changed) == changed
+    assert len({item.id for item in changed}) == len(list(changed))

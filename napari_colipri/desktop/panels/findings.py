@@ -140,6 +140,7 @@ class FindingsPanel(QWidget):
     chosen = Signal(str)
     prompt = Signal(str)
     stop = Signal()
+    add = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -159,6 +160,8 @@ class FindingsPanel(QWidget):
         self.where = label("", "caption")
         self.stop_button = button("Stop", tip="Give up the open question")
         self.stop_button.setVisible(False)
+        self.add_button = button("Add to report", tip="Put this answer into the draft, with what it rests on")
+        self._offered = ""
         self.notes = label("", "caption")
         self.field = QLineEdit()
         self.field.setPlaceholderText("Ask in your own words, e.g. “pleural thickening”")
@@ -167,7 +170,7 @@ class FindingsPanel(QWidget):
         layout.addWidget(self.foreign)
         layout.addWidget(self.note)
         layout.addWidget(self.list, 1)
-        layout.addLayout(row(self.where, self.stop_button, stretch=0))
+        layout.addLayout(row(self.where, self.add_button, self.stop_button, stretch=0))
         layout.addWidget(self.notes)
         layout.addLayout(row(self.field, self.ask, stretch=0))
         layout.addStretch(0)
@@ -176,6 +179,7 @@ class FindingsPanel(QWidget):
         self.field.returnPressed.connect(self._on_ask)
         self.ask.clicked.connect(self._on_ask)
         self.stop_button.clicked.connect(self.stop)
+        self.add_button.clicked.connect(lambda: self.add.emit(self._offered))
         self.set_foreign("")
         self.show_findings(None)
 
@@ -198,6 +202,7 @@ class FindingsPanel(QWidget):
         self.note.setVisible(findings is None)
         for widget in (self.list, self.field, self.ask):
             widget.setVisible(findings is not None)
+        self.offer("")
         self.notes.setText("" if findings is None else " ".join(as_sentence(note) for note in findings.notes))
         self.notes.setVisible(bool(findings is not None and findings.notes))
         self.say_where("" if findings is None else "Click a finding to see where the model responded.")
@@ -207,6 +212,11 @@ class FindingsPanel(QWidget):
         self.where.setText(sentence)
         self.where.setVisible(bool(sentence))
         self.stop_button.setVisible(waiting)
+
+    def offer(self, name: str) -> None:
+        """Offer to put the answer to an own question into the draft; an empty name: there is nothing to offer."""
+        self._offered = name
+        self.add_button.setVisible(bool(name))
 
     def select(self, name: str) -> Finding | None:
         """Mark the row of a finding (any case) without asking for its heat map, and return it."""

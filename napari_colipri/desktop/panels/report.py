@@ -138,6 +138,15 @@ class ReportPanel(QWidget):
         cursor.insertText(text)
         cursor.endEditBlock()
 
+    def show_line(self, line: str) -> None:
+        """Put the cursor into a line, if it is there."""
+        for number, text in enumerate(self.text().splitlines()):
+            if text == line:
+                cursor = self.editor.textCursor()
+                cursor.setPosition(self.editor.document().findBlockByNumber(number).position())
+                self.editor.setTextCursor(cursor)
+                return
+
     def text(self) -> str:
         """Return what stands in the editor."""
         return str(self.editor.toPlainText())
