@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["heat_values", "peak"]
+__all__ = ["heat_values", "layers", "peak"]
+
+#: Tokens compared with text at once: those of the largest grid that a tower takes whole.
+_TOGETHER = 24**3
 
 _Floats: TypeAlias = npt.NDArray[np.float32]
 _Doubles: TypeAlias = npt.NDArray[np.float64]
+
+
+def layers(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Yield parts of a token grid along its first axis, few enough tokens each to be compared with text at once."""
+    step = max(1, _TOGETHER // (shape[1] * shape[2]))
+    for start in range(0, shape[0], step):
+        yield slice(start, start + step)
 
 
 def heat_values(dense: _Floats, present: _Floats, absent: _Floats, inside: npt.NDArray[np.bool_]) -> _Floats:

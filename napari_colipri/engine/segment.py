@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -13,12 +13,13 @@ import numpy.typing as npt
 from napari_colipri.ct.geometry import slice_coordinates
 from napari_colipri.ct.volume import Affine, CTVolume
 from napari_colipri.engine.slicers import MIXED, AnySlicer, Labels, Reach, RowSlicer, Scores
+from napari_colipri.engine.stages import Stages
 from napari_colipri.engine.types import SegmentationClass
 from napari_colipri.engine.windows import Box, Piece, slices
 from napari_colipri.measure.statistics import label_statistics
 from napari_colipri.progress import CancelToken, Progress, report_nothing
 
-__all__ = ["class_statistics", "covered_box", "draw_labels", "draw_piece", "labels_to_source"]
+__all__ = ["class_statistics", "covered_box", "draw_labels", "labels_of_pieces", "labels_to_source"]
 
 Ends: TypeAlias = tuple[tuple[bool, bool], tuple[bool, bool], tuple[bool, bool]]
 
@@ -142,20 +143,41 @@ def draw_labels(
             progress(done / len(starts), "Drawing masks")
 
 
-def draw_piece(
-    out: Labels,
-    scores: Scores,
-    piece: Piece,
+def labels_of_pieces(
+    pieces: Sequence[Piece],
+    decode: Callable[[Piece], Scores],
     grid_affine: Affine,
     volume: CTVolume,
     *,
     progress: Progress = report_nothing,
-    cancel: CancelToken | None = None,
-) -> None:
-    """Draw what a decoder made of one piece of the grid; parameters as :func:`draw_labels`, scores over ``shown``."""
-    moved = _moved(grid_affine, piece.kept)
-    kept = _two_at_least(scores[:, *piece.inner])
-    draw_labels(out, kept, moved, volume, ends=piece.ends, progress=progress, cancel=cancel)
+    cancel: CancelToken,
+) -> Labels:
+    """Decode and draw a grid piece by piece, so that no more than one piece's scores exist at a time.
+
+    Parameters
+    ----------
+    pieces
+        As :func:`napari_colipri.engine.windows.pieces` gives them; one where the tower takes the grid whole.
+    decode
+        Returns the scores [K, X, Y, Z] over what a piece shows.
+    grid_affine, volume, progress, cancel
+        As :func:`labels_to_source`; asked between pieces too.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 [i, j, k], same shape as ``volume.hu``, Fortran order.
+    """
+    labels = np.zeros(volume.hu.shape, np.uint8, order="F")
+    stages = Stages(progress)
+    for number, piece in enumerate(pieces):
+        cancel.check()
+        kept = _two_at_least(decode(piece)[:, *piece.inner])
+        cancel.check()
+        later = stages.part((number + 0.4) / len(pieces), (number + 1) / len(pieces))
+        affine = _moved(grid_affine, piece.kept)
+        draw_labels(labels, kept, affine, volume, ends=piece.ends, progress=later, cancel=cancel)
+    return labels
 
 
 def _moved(affine: Affine, box: Box) -> Affine:

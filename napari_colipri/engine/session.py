@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -13,13 +13,13 @@ from napari_colipri.engine.bundle import Bundle, open_bundle
 from napari_colipri.engine.calibration import Calibration, calibrated, read_calibration
 from napari_colipri.engine.domain import domain_of
 from napari_colipri.engine.findings import answer, ensemble, questions, with_probe
-from napari_colipri.engine.localise import heat_values, peak
+from napari_colipri.engine.localise import heat_values, layers, peak
 from napari_colipri.engine.memory_cache import EncodingCache
 from napari_colipri.engine.preprocess import PREPROCESS_VERSION, to_model_grid
 from napari_colipri.engine.stages import Stages
 from napari_colipri.engine.text import UNKNOWN_WORDS, question_for
 from napari_colipri.engine.types import Encoding, Findings, GeneratedReport, HeatMap, ModelGrid, Segmentation
-from napari_colipri.engine.windows import pieces, scaled, slices
+from napari_colipri.engine.windows import Piece, pieces, scaled, slices
 from napari_colipri.engine.writing import no_report_decoder, sentences_of
 from napari_colipri.errors import BundleError, OutOfResources, StudyRefused
 from napari_colipri.progress import CancelToken, Progress, report_nothing
@@ -32,16 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Session", "open_session"]
 
 _T = TypeVar("_T")
-
-#: Tokens compared with text at once: those of the largest grid that a tower takes whole.
-_TOGETHER = 24**3
-
-
-def _layers(tokens: npt.NDArray[np.float16]) -> Iterator[slice]:
-    """Yield parts of a token grid along its first axis."""
-    step = max(1, _TOGETHER // int(np.prod(tokens.shape[1:3])))
-    for start in range(0, len(tokens), step):
-        yield slice(start, start + step)
 
 
 class Session:
@@ -304,7 +294,7 @@ class Session:
         absent = ensemble(self.embed_text(question.absent))
         parts = [
             heat_values(self._dense(encoding.tokens[part]), present, absent, encoding.inside[part])
-            for part in _layers(encoding.tokens)
+            for part in layers(encoding.inside.shape)
         ]
         values = np.concatenate(parts)
         point, highest = peak(values, encoding.affine)
@@ -329,7 +319,7 @@ class Session:
         Cancelled
             When ``cancel`` was set.
         """
-        from napari_colipri.engine.segment import class_statistics, covered_box
+        from napari_colipri.engine.segment import class_statistics, covered_box, labels_of_pieces
 
         self._check_mine(encoding)
         adapter = self.bundle.config.adapters.segmentation
@@ -341,33 +331,18 @@ class Session:
         progress(0.0, "Segmenting")
         grid = to_model_grid(volume, self.bundle.input_spec)
         token.check()
-        labels = self._draw(volume, encoding, grid, progress, token)
-        size = self.bundle.input_spec.size
-        classes = class_statistics(labels, volume, adapter.classes, box=covered_box(grid.affine, size, volume))
+        spec, patch = self.bundle.input_spec, self.bundle.config.vision.patch
+        todo = list(pieces(spec.size, spec.tower_size, grid.inside))
+
+        def decode(piece: Piece) -> npt.NDArray[np.float32]:
+            tokens = encoding.tokens[slices(scaled(piece.shown, patch))]
+            return self._retried(lambda: self._loaded.decode(tokens, grid.values[slices(piece.shown)]))
+
+        later = Stages(progress).part(0.0, 0.9)
+        labels = labels_of_pieces(todo, decode, grid.affine, volume, progress=later, cancel=token)
+        classes = class_statistics(labels, volume, adapter.classes, box=covered_box(grid.affine, spec.size, volume))
         progress(1.0, "Segmented")
         return Segmentation(labels, classes, self.bundle.name, self.bundle.hash, self.notes)
-
-    def _draw(
-        self, volume: CTVolume, encoding: Encoding, grid: ModelGrid, progress: Progress, cancel: CancelToken
-    ) -> npt.NDArray[np.uint8]:
-        """Decode and draw the grid piece by piece: one piece where the tower takes it whole."""
-        from napari_colipri.engine.segment import draw_piece
-
-        spec, patch = self.bundle.input_spec, self.bundle.config.vision.patch
-        labels = np.zeros(volume.hu.shape, np.uint8, order="F")
-        todo = list(pieces(spec.size, spec.tower_size, grid.inside))
-        whole = Stages(progress)
-        for number, piece in enumerate(todo):
-            cancel.check()
-            tokens = encoding.tokens[slices(scaled(piece.shown, patch))]
-            scores = self._retried(partial(self._decode, tokens, grid.values[slices(piece.shown)]))
-            cancel.check()
-            later = whole.part(0.9 * (number + 0.4) / len(todo), 0.9 * (number + 1) / len(todo))
-            draw_piece(labels, scores, piece, grid.affine, volume, progress=later, cancel=cancel)
-        return labels
-
-    def _decode(self, tokens: npt.NDArray[np.float16], values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self._loaded.decode(tokens, values)
 
 
 def open_session(bundle: Bundle | str | None, *, device: str = "auto", precision: str = "auto") -> Session:

@@ -250,7 +250,7 @@ def test_a_heat_map_covers_the_stitched_grid(
     heat = session.localise(encoding, "cardiomegaly")
     assert heat.values.shape == (8, 6, 8)
     assert np.array_equal(np.isfinite(heat.values), encoding.inside)
-    monkeypatch.setattr("napari_colipri.engine.session._TOGETHER", 100)  # two layers of 48 tokens at a time
+    monkeypatch.setattr("napari_colipri.engine.localise._TOGETHER", 100)  # two layers of 48 tokens at a time
     np.testing.assert_allclose(session.localise(encoding, "cardiomegaly").values, heat.values, atol=1e-6)
 
 
