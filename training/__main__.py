@@ -10,6 +10,7 @@ from training.data.cli import app as data
 from training.embedded.cli import app as embedded
 from training.evaluation.cli import app as evaluate
 from training.loop.cli import app as loop
+from training.phantom.cli import app as phantom
 from training.ship.cli import ship
 from training.text.cli import app as text
 
@@ -18,6 +19,7 @@ app.add_typer(adapt, name="adapt")
 app.add_typer(data, name="data")
 app.add_typer(embedded, name="embedded")
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(phantom, name="phantom")
 app.add_typer(loop)  # train and resume stand at the top
 app.add_typer(text, name="text")
 app.command()(ship)

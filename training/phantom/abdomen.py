@@ -64,7 +64,7 @@ def _liver(
 ) -> None:
     u = rng.uniform
     centre = np.array((0.40 * p.half_width, -4.0, dome - u(70, 82)))
-    box = c.box(centre + (-45, 10, 0), 165.0)
+    box = c.box(np.add(centre, (-45, 10, 0)), 165.0)
     if box is None:
         return
     right = c.ellipsoid(box, centre, (0.8 * p.half_width, 1.15 * p.half_depth, u(88, 112)))

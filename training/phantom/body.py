@@ -33,7 +33,7 @@ class Body:
 
 
 def build_reference(p: Patient, device: torch.device | str = "cpu") -> Body:
-    """Build the geometry on a coarse straight grid of 9 mm: what places vessels and findings, whatever the scan's grid."""
+    """Build the geometry on a coarse straight grid of 9 mm, by which vessels and findings are placed on any grid."""
     grid = Grid((40, 30, 50), (9.0, 9.0, 9.0), (0.0, 0.0, 0.5 * (p.top_z + p.dome_left) - 25.0))
     return _geometry(Canvas(grid, Frame.straight(), soft_mm=9.0, device=device), p)
 

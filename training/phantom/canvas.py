@@ -33,9 +33,9 @@ def smooth_min(a: torch.Tensor, b: torch.Tensor, width: float) -> torch.Tensor:
 
 
 def curve(anchors: npt.ArrayLike, spacing_mm: float) -> Points:
-    """Return a Catmull-Rom curve through ``anchors`` [n, k], sampled about every ``spacing_mm`` along the first three columns.
+    """Return a Catmull-Rom curve through ``anchors`` [n, k], sampled about every ``spacing_mm``.
 
-    Further columns (a radius) are carried along.
+    The first three columns are places; further columns (a radius) are carried along.
     """
     points = np.asarray(anchors, float)
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])

@@ -20,7 +20,7 @@ from training.phantom.protocol import Protocol, Regime, draw_protocol, quiet_pro
 from training.phantom.randomise import randomise
 from training.phantom.scanner import in_view, scan
 
-__all__ = ["Phantom", "make_phantom"]
+__all__ = ["Phantom", "make_phantom", "one_thread"]
 
 #: Of a finding's voxels, the share in view from which it counts as shown, and below which as not there.
 _SHOWN, _GONE = 0.3, 0.02
@@ -69,7 +69,7 @@ class Phantom:
 
 
 @contextlib.contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
+def one_thread(device: torch.device) -> Iterator[None]:
     """Compute on one thread of the CPU: chunks of several threads round differently at their ends."""
     before = torch.get_num_threads()
     if device.type == "cpu" and before != 1:
@@ -99,8 +99,9 @@ def make_phantom(
     Parameters
     ----------
     seed
-        Same seed and arguments, same phantom, whatever the number of threads. The patient and its findings do not
-        depend on shape, spacing or device; on another kind of device voxels may differ by rounding.
+        Same seed and arguments, same phantom, whatever the number of threads. The patient and the places of its
+        findings are the same on every grid that covers the same box; on another kind of device voxels may differ by
+        rounding.
     shape, spacing_mm
         The grid, along x, y, z.
     wanted
@@ -122,7 +123,7 @@ def make_phantom(
         If a finding, regime or coverage is unknown.
     """
     device = torch.device(device)
-    with _one_thread(device), torch.no_grad():
+    with one_thread(device), torch.no_grad():
         plan = draw_plan(seed, wanted)
         arms = bool(np.random.default_rng((seed, 505)).random() < (0.9 if regime == "train" else 0.5)) or quiet
         patient = draw_patient(

@@ -163,7 +163,8 @@ def draw_patient(
     size = float(np.clip(rng.normal(0.95 if female else 1.03, 0.055), 0.82, 1.2))
     top = 122.0 * size * u(0.93, 1.07)
     dome = top - 205.0 * size * u(0.86, 1.1) - inflation
-    phase = phase or PHASES[int(rng.choice(4, p=[0.5, 0.15, 0.15, 0.2]))]
+    drawn = PHASES[int(rng.choice(4, p=[0.5, 0.15, 0.15, 0.2]))]
+    blood = _blood(np.random.default_rng((seed, 102)), phase or drawn)
     up = bool(rng.random() < 0.9)
     older = (age - 20) / 70
     return Patient(
@@ -181,7 +182,7 @@ def draw_patient(
         ctr=float(u(0.525, 0.66) if cardiomegaly else np.clip(rng.normal(0.435, 0.03), 0.37, 0.485)),
         fat_mm=float(np.clip(rng.gamma(3.2, 5.5), 3.0, 48.0)) * (1.15 if female else 0.95),
         arms_up=up if arms_up is None else arms_up,
-        blood=_blood(rng, phase),
+        blood=blood,
         lung_hu=(u(-895, -800) if rng.random() < 0.75 else u(-800, -690)) - 0.25 * age,
         fat_hu=u(-115, -92),
         muscle_hu=u(42, 62) - 14 * older,

@@ -1,4 +1,4 @@
-"""The written report of a phantom: findings by organ and an impression, in varied style, never about an earlier scan."""
+"""The written report of a phantom: findings by organ, an impression, varied style, never about an earlier scan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from napari_colipri.text.findings import CT_RATE_FINDINGS, FINDING_NAMES, ORGAN_
 from training.phantom.findings import Finding
 from training.phantom.report_words import HEDGES, NORMAL, TRAIN
 from training.phantom.report_words_held_out import HELD_OUT
-
 
 __all__ = ["WORDINGS", "Report", "check_disjoint", "sentence_for", "training_sentences", "write_report"]
 
@@ -84,6 +83,7 @@ def _fill(template: str, slots: dict[str, str]) -> str | None:
     if any(name not in slots for name in _SLOT.findall(template)):
         return None
     text = " ".join(_SLOT.sub(lambda match: slots[match[1]], template).split())
+    text = text.replace("the both lungs", "both lungs")
     text = re.sub(r"\b([Aa]) (?=[aeiou]|8\b|11\b|18\b)", r"\1n ", text)
     return text[:1].upper() + text[1:]
 

@@ -1,8 +1,8 @@
 """The sentences that phantoms are reported in: two sets that share none, one to train with and one held out.
 
 Slots are filled from a :class:`~training.phantom.findings.Finding`; a sentence whose slot has no value is not used:
-``{size}`` in mm or cm, ``{place}``, ``{side}`` (left or right only), ``{lungs}`` (one lung or both), ``{number}`` (above
-one), ``{degree}`` (severity), ``{kind}``. Conditions without a text: ``{one}``, ``{many}``, ``{both}``, and
+``{size}`` in mm or cm, ``{place}``, ``{side}`` (left or right only), ``{lungs}`` (one lung or both), ``{number}``
+(above one), ``{degree}`` (severity), ``{kind}``. Conditions without a text: ``{one}``, ``{many}``, ``{both}``, and
 ``{is:KIND}``.
 """
 
@@ -30,7 +30,7 @@ def sentences(detail: str, short: str, absent: str) -> Wording:
 
 TRAIN: dict[str, Wording] = {
     "Medical material": sentences(
-        """{is:pacemaker}A pacemaker lies in the {side} chest wall with its lead in the right ventricle.
+        """{is:pacemaker}A pacemaker lies in the {side} chest wall with its lead in the heart.
         {is:pacemaker}{side} pectoral pacemaker with a transvenous lead.
         {is:port catheter}A port catheter on the {side} ends in the superior vena cava.
         {is:port catheter}{side} chest wall port catheter in place.
@@ -59,7 +59,7 @@ TRAIN: dict[str, Wording] = {
         Aortic calcification.
         The aortic wall is calcified.""",
         """No aortic wall calcification.
-        The aorta is free of calcification.
+        The aorta is not calcified.
         No calcified plaques of the aorta.""",
     ),
     "Cardiomegaly": sentences(
@@ -71,7 +71,7 @@ TRAIN: dict[str, Wording] = {
         Enlarged heart.
         Cardiomegaly.""",
         """The heart is not enlarged.
-        Heart size is normal.
+        The heart is of normal size, no cardiomegaly.
         No cardiomegaly.""",
     ),
     "Pericardial effusion": sentences(
@@ -83,7 +83,7 @@ TRAIN: dict[str, Wording] = {
         Pericardial fluid is seen.""",
         """No pericardial effusion.
         No pericardial fluid.
-        The pericardium holds no fluid.""",
+        Pericardial fluid is not seen.""",
     ),
     "Coronary artery wall calcification": sentences(
         """{degree} calcification of the coronary arteries.
@@ -94,7 +94,7 @@ TRAIN: dict[str, Wording] = {
         """Coronary calcification.
         The coronary arteries are calcified.""",
         """No coronary artery calcification.
-        The coronary arteries are free of calcification.
+        The coronary arteries are not calcified.
         No coronary calcium.""",
     ),
     "Hiatal hernia": sentences(
@@ -105,7 +105,7 @@ TRAIN: dict[str, Wording] = {
         """Hiatal hernia.
         A hiatal hernia lies behind the heart.""",
         """No hiatal hernia.
-        No hernia at the esophageal hiatus.
+        No sliding hernia at the hiatus.
         A hiatal hernia is not seen.""",
     ),
     "Lymphadenopathy": sentences(
@@ -167,7 +167,7 @@ TRAIN: dict[str, Wording] = {
         {many}Patchy ground-glass opacification in {lungs}, up to {size}.""",
         """Ground-glass opacity.
         Hazy lung opacities.""",
-        """No ground-glass opacity.
+        """No ground-glass opacity of the lungs.
         No lung opacities.
         Lung opacities are not seen.""",
     ),
@@ -180,9 +180,9 @@ TRAIN: dict[str, Wording] = {
         {is:reticulation}Reticular fibrotic changes in the {place}.""",
         """Fibrotic sequelae.
         Scarring of the lung.""",
-        """No fibrotic sequelae.
+        """No fibrotic sequelae of the lungs.
         No scarring of the lungs.
-        Fibrotic changes are not seen.""",
+        Fibrotic changes of the lungs are not seen.""",
     ),
     "Pleural effusion": sentences(
         """{degree} {side} pleural effusion of {size}.
@@ -195,7 +195,7 @@ TRAIN: dict[str, Wording] = {
         {side} pleural effusion.
         Pleural fluid is seen.""",
         """No pleural effusion.
-        The pleural spaces are free of fluid.
+        Pleural fluid is not seen.
         Pleural effusion is not seen.""",
     ),
     "Mosaic attenuation pattern": sentences(
@@ -243,7 +243,7 @@ TRAIN: dict[str, Wording] = {
         """Interlobular septal thickening.
         Thickened interlobular septa.""",
         """No interlobular septal thickening.
-        The interlobular septa are not thickened.""",
+        No thickening of the interlobular septa.""",
     ),
 }
 

@@ -8,10 +8,10 @@ __all__ = ["HELD_OUT"]
 
 HELD_OUT: dict[str, Wording] = {
     "Medical material": sentences(
-        """{is:pacemaker}Cardiac pacemaker implanted on the {side}, electrode within the right ventricle.
+        """{is:pacemaker}Cardiac pacemaker implanted on the {side}, electrode within the heart.
         {is:port catheter}Implanted port over the {side} hemithorax, catheter tip within the superior vena cava.
         {is:central venous catheter}{side}-sided central line catheter reaching the superior vena cava.
-        {is:sternal wires}Status post sternotomy with wires.
+        {is:sternal wires}Closure wires of a sternotomy.
         {is:aortic valve prosthesis}Prosthetic aortic valve.
         {is:coronary stent}Stent within a coronary artery.
         {is:chest tube}Thoracic drain tube on the {side}.
@@ -24,42 +24,42 @@ HELD_OUT: dict[str, Wording] = {
         """Calcium deposits along the wall of the thoracic aorta, {degree}.
         {degree} calcific atherosclerosis of the aortic wall.""",
         """Atherosclerotic aortic calcifications.""",
-        """Aorta without calcifications.
+        """Without aortic calcifications.
         Absence of aortic calcification.""",
     ),
     "Cardiomegaly": sentences(
         """Cardiac enlargement, transverse diameter {size}.
         {degree} increase of the cardiothoracic ratio: the heart is enlarged.""",
         """Cardiac enlargement.""",
-        """Heart without enlargement.
+        """Without cardiomegaly.
         Absence of cardiomegaly.""",
     ),
     "Pericardial effusion": sentences(
         """Fluid around the heart within the pericardial sac, {size} at its widest.
         Effusion of the pericardium, {degree}, maximum {size}.""",
         """Effusion within the pericardium.""",
-        """Pericardium without effusion.
+        """Without pericardial effusion.
         Absence of pericardial effusion.""",
     ),
     "Coronary artery wall calcification": sentences(
         """Calcium deposits in the coronary arteries, {degree}.
         {degree} calcific plaques in the coronary arteries.""",
         """Coronary artery plaques with calcium.""",
-        """Coronary arteries without calcification.
+        """Without coronary calcifications.
         Absence of coronary calcium.""",
     ),
     "Hiatal hernia": sentences(
         """Part of the stomach is herniated through the hiatus, extending over {size}.
         {degree} hiatus hernia with a diameter of {size}.""",
         """Hiatus hernia.""",
-        """Hiatus without hernia.
+        """Without a hiatal hernia.
         Absence of a hiatal hernia.""",
     ),
     "Lymphadenopathy": sentences(
         """Pathological nodes with short axes as large as {size}, predominantly {place}.
         Adenopathy, {place}, maximum short axis {size}.""",
         """Thoracic adenopathy.""",
-        """Lymph nodes without enlargement.
+        """Without enlarged lymph nodes.
         Absence of lymphadenopathy.""",
     ),
     "Emphysema": sentences(
@@ -107,7 +107,7 @@ HELD_OUT: dict[str, Wording] = {
         {both}Both pleural spaces contain effusions, maximum depth {size}.""",
         """{both}Effusions of both pleural spaces.
         Effusion of the {side} pleura.""",
-        """Pleura without effusion.
+        """Without pleural effusion.
         Absence of pleural fluid.""",
     ),
     "Mosaic attenuation pattern": sentences(
@@ -139,7 +139,7 @@ HELD_OUT: dict[str, Wording] = {
     "Interlobular septal thickening": sentences(
         """Septal lines: {degree} interlobular thickening throughout both lungs.""",
         """Lungs with thickened interlobular septa.""",
-        """Septa without interlobular thickening.
+        """Without interlobular septal thickening.
         Absence of interlobular septal thickening.""",
     ),
 }

@@ -160,8 +160,8 @@ def _shoulders(c: Canvas, chest: Chest, p: Patient) -> None:
             3.0,
         )
         _tube(c, collar, np.linspace(7.5, 5.5, len(collar)), cortex, "clavicula")
-        ball = glenoid + (side * 26, 2, 4)
-        reach = ball + ((side * 34, 10, 190) if p.arms_up else (side * 30, 6, -260))
+        ball = np.add(glenoid, (side * 26, 2, 4))
+        reach = np.add(ball, (side * 34, 10, 190) if p.arms_up else (side * 30, 6, -260))
         shaft = curve([ball, 0.5 * (ball + reach) + (side * 4, 0, 0), reach], 4.0)
         _tube(c, shaft, 10.5, cortex + 250, "humerus")
         _tube(c, shaft, 5.5, 20.0, "humerus")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from training.phantom.canvas import Canvas
 from training.phantom.classes import LABEL
@@ -32,7 +33,7 @@ class Segments:
     lobe: Points
     level: Points
 
-    def sampled(self, step_mm: float, chosen: Points | None = None) -> tuple[Points, Points]:
+    def sampled(self, step_mm: float, chosen: npt.NDArray[np.bool_] | None = None) -> tuple[Points, Points]:
         """Return points along the chosen pieces (all without it), at most ``step_mm`` apart, with radii."""
         keep = np.arange(len(self.radius)) if chosen is None else np.flatnonzero(chosen)
         start, stop, radius = self.start[keep], self.stop[keep], self.radius[keep]

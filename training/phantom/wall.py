@@ -169,7 +169,7 @@ def _arms(c: Canvas, p: Patient) -> None:
         else:
             end = (side * (p.half_width + 62 + p.fat_mm), p.spine_y + rng.uniform(5, 40), p.top_z - 320)
             joint = (joint[0] + side * 18, joint[1], joint[2] - 6)
-        path = curve([joint, 0.5 * np.add(joint, end) + (side * 6, 6, 0), end], 12.0)
+        path = curve(np.stack([joint, 0.5 * np.add(joint, end) + (side * 6, 6, 0), end]), 12.0)
         for radius, value in ((34 + 0.5 * p.fat_mm, p.fat_hu), (33.0, p.muscle_hu)):
             sd = c.tube_distance(path, radius, 2.0)
             box = (slice(None), slice(None), slice(None))

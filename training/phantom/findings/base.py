@@ -14,7 +14,20 @@ from training.phantom.body import Body
 from training.phantom.grid import Box, Frame, Grid, Points
 from training.phantom.lungs import LOBES, lobe_points
 
-__all__ = ["BIT", "WHOLE", "Finding", "Scene", "Truth", "View", "blob", "lobe_side", "merge_sides", "pick", "pick_many"]
+__all__ = [
+    "BIT",
+    "WHOLE",
+    "Finding",
+    "Scene",
+    "Truth",
+    "View",
+    "blob",
+    "branch",
+    "lobe_side",
+    "merge_sides",
+    "pick",
+    "pick_many",
+]
 
 BIT: dict[str, int] = {name: bit for bit, name in enumerate(FINDING_NAMES)}
 WHOLE: Box = (slice(None), slice(None), slice(None))
@@ -72,10 +85,8 @@ class View:
     def shows(self, patient_points: Points, margin_mm: float = 4.0) -> npt.NDArray[np.bool_]:
         """Tell which patient points [n, 3] lie in the picture, at least ``margin_mm`` from its edge."""
         at = self.frame.to_world(patient_points)
-        index = self.grid.indices(at)
-        spacing = np.asarray(self.grid.spacing_mm)
-        edge = margin_mm / spacing
-        inside = ((index >= edge) & (index <= np.asarray(self.grid.shape) - 1 - edge)).all(axis=1)
+        half = np.asarray(self.grid.shape) * np.asarray(self.grid.spacing_mm) / 2
+        inside = (np.abs(at - self.grid.centre_mm) < half - margin_mm).all(axis=1)
         inside &= (at[:, 2] > self.low_mm + margin_mm) & (at[:, 2] < self.high_mm - margin_mm)
         return np.asarray(inside & (np.hypot(*(at[:, :2] - self.centre_xy).T) < self.radius_mm - margin_mm))
 
@@ -87,7 +98,7 @@ class Truth:
         self.bits = torch.zeros(shape, dtype=torch.int32, device=device)
 
     def mark(self, name: str, amount: torch.Tensor, box: Box = WHOLE) -> None:
-        """Set the bit of ``name`` where ``amount`` is above a half, or where it is nearly at its largest if it never is."""
+        """Set the bit of ``name`` where ``amount`` is above a half, or near its largest if it never is."""
         threshold = min(0.5, 0.6 * float(amount.max())) if amount.numel() else 1.0
         if threshold > 0.015:
             part = self.bits[box]
@@ -138,6 +149,11 @@ class Scene:
         """Take a region (signed distances on both canvases) away from the lungs."""
         for body, sd in ((self.body, taken), (self.reference, taken_in_reference)):
             body.lungs.inside = torch.maximum(body.lungs.inside, -sd)
+
+
+def branch(rng: np.random.Generator) -> np.random.Generator:
+    """Return a generator of its own for one part, so that what it draws does not shift the draws of the next."""
+    return np.random.default_rng(int(rng.integers(2**62)))
 
 
 def lobe_side(lobe: int) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from training.phantom.canvas import curve
-from training.phantom.findings.base import Finding, Scene
+from training.phantom.findings.base import BIT, Finding, Scene
 from training.phantom.findings.vessels import coronary_paths
 from training.phantom.grid import Points
+from training.phantom.patient import Patient
 
 __all__ = ["KINDS", "medical_material"]
 
@@ -62,67 +66,103 @@ def _front(scene: Scene, x: float, z: float) -> float:
     return float(c.y[near].max()) if bool(near.any()) else 0.8 * ref.patient.half_depth
 
 
-def medical_material(scene: Scene, rng: np.random.Generator) -> Finding | None:
-    """Plant one device; metal at 2500-3000 HU, plastic at 200-900 HU."""
-    kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
+@dataclass(frozen=True)
+class _Placed:
+    """What was painted: ml, the largest extent in mm, where in words, and whether it has a side."""
+
+    ml: float
+    size_mm: float
+    where: str
+    sided: bool = True
+
+
+def _cava(p: Patient) -> tuple[float, float, float]:
+    return (26.0, 6.0, p.carina_z - 30)
+
+
+def _implant(scene: Scene, rng: np.random.Generator, side: int, *, pacemaker: bool) -> _Placed:
     p = scene.body.patient
+    x, z = side * rng.uniform(0.5, 0.68) * p.half_width, p.top_z - rng.uniform(48, 66)
+    pocket = np.array((x, _front(scene, x, z) - rng.uniform(9, 14), z))
+    half = (23.0, 4.5, 21.0) if pacemaker else (11.0, 6.0, 11.0)
+    ml = _plate(scene, pocket, half, 2800.0)
+    way = [(float(pocket[0]), float(pocket[1]), float(pocket[2])), *_vein(scene, side, _cava(p))]
+    if pacemaker:
+        way.append((p.heart_x - 12.0, p.heart_y + 14, p.heart_z - 26))
+    ml += _line(scene, curve(way, 2.0), 1.2, 2600.0 if pacemaker else 700.0)
+    return _Placed(ml, 2 * half[0], "chest wall")
+
+
+def _central_line(scene: Scene, side: int) -> _Placed:
+    p = scene.body.patient
+    way = [(side * 32.0, 10.0, p.top_z + 60), (side * 34.0, 12.0, p.top_z + 6), (22.0, 8.0, p.carina_z + 36), _cava(p)]
+    return _Placed(_line(scene, curve(way, 2.0), 1.3, 650.0), 0.0, "superior vena cava")
+
+
+def _wires(scene: Scene, rng: np.random.Generator) -> _Placed:
+    p, ml = scene.body.patient, 0.0
+    turn = np.linspace(0, 2 * np.pi, 24)
+    for z in np.linspace(p.level_z(3.4), p.level_z(8.0), int(rng.integers(4, 7))):
+        y = _front(scene, 0.0, float(z)) - 8 - 0.6 * p.fat_mm
+        ring = np.stack([14 * np.cos(turn), y - 4 + 7 * np.sin(turn), z + 1.5 * np.sin(3 * turn)], 1)
+        ml += _line(scene, ring, 0.9, 2700.0)
+    return _Placed(ml, 28.0, "sternum", sided=False)
+
+
+def _valve(scene: Scene) -> _Placed:
+    path, radius = scene.body.mediastinum.paths["aorta"]
+    turn = np.linspace(0, 2 * np.pi, 30)
+    ring = path[1] + radius[1] * np.stack([np.cos(turn), 0.6 * np.sin(turn), 0.5 * np.sin(turn)], 1)
+    return _Placed(_line(scene, ring, 2.0, 2400.0), 2 * float(radius[1]), "aortic valve", sided=False)
+
+
+def _stent(scene: Scene, rng: np.random.Generator) -> _Placed:
+    path = list(coronary_paths(scene.body.patient).values())[int(rng.integers(3))]
+    start = int(rng.integers(2, 8))
+    part = curve(path[start : start + int(rng.integers(4, 9))], 1.5)
+    return _Placed(_line(scene, part, 1.8, 1500.0), 20.0, "coronary artery", sided=False)
+
+
+def _drain(scene: Scene, side: int) -> _Placed:
+    p = scene.body.patient
+    way = [
+        (side * (p.half_width + 40), 10, p.dome_right + 40),
+        (side * (p.half_width - 6), -12, p.dome_right + 52),
+        (side * 0.62 * p.half_width, p.spine_y - 4, p.carina_z - 20),
+        (side * 0.4 * p.half_width, p.spine_y, p.top_z - 45),
+    ]
+    return _Placed(_line(scene, curve(way, 2.5), 3.2, 500.0), 0.0, f"{_SIDE[side]} pleural space")
+
+
+def _feeding_tube(scene: Scene) -> _Placed:
+    path, _ = scene.body.mediastinum.paths["esophagus"]
+    return _Placed(_line(scene, path, 1.8, 450.0), 0.0, "esophagus", sided=False)
+
+
+_SIDE = {1: "right", -1: "left"}
+
+
+def medical_material(scene: Scene, rng: np.random.Generator) -> Finding | None:
+    """Plant one device of :data:`KINDS`; metal at 1500-2800 HU, plastic at 450-700 HU."""
+    kind = str(rng.choice(list(KINDS), p=np.array(list(KINDS.values())) / sum(KINDS.values())))
     side = int(rng.choice([-1, 1]))
-    cava = (26.0, 6.0, p.carina_z - 30)
-    size, where, sided = 0.0, "", True
-    ml = 0.0
-    if kind in ("pacemaker", "port catheter"):
-        x, z = side * rng.uniform(0.5, 0.68) * p.half_width, p.top_z - rng.uniform(48, 66)
-        pocket = np.array((x, _front(scene, x, z) - rng.uniform(9, 14), z))
-        tip = (p.heart_x - 12.0, p.heart_y + 14, p.heart_z - 26) if kind == "pacemaker" else cava
-        half = (23.0, 4.5, 21.0) if kind == "pacemaker" else (11.0, 6.0, 11.0)
-        ml += _plate(scene, pocket, half, 2800.0)
-        way = [tuple(pocket), *_vein(scene, side, cava)]
-        if kind == "pacemaker":
-            way.append(tip)
-        ml += _line(scene, curve(way, 2.0), 1.2, 2600.0 if kind == "pacemaker" else 700.0)
-        size, where = 2 * half[0], "chest wall"
-    elif kind == "central venous catheter":
-        neck = (side * 32.0, 10.0, p.top_z + 60)
-        ml += _line(
-            scene, curve([neck, (side * 34.0, 12.0, p.top_z + 6), (22.0, 8.0, p.carina_z + 36), cava], 2.0), 1.3, 650.0
-        )
-        where = "superior vena cava"
-    elif kind == "sternal wires":
-        for z in np.linspace(p.level_z(3.4), p.level_z(8.0), int(rng.integers(4, 7))):
-            y = _front(scene, 0.0, float(z)) - 8 - 0.6 * p.fat_mm
-            turn = np.linspace(0, 2 * np.pi, 24)
-            ring = np.stack([14 * np.cos(turn), y - 4 + 7 * np.sin(turn), z + 1.5 * np.sin(3 * turn)], 1)
-            ml += _line(scene, ring, 0.9, 2700.0)
-        where, sided, size = "sternum", False, 28.0
-    elif kind == "aortic valve prosthesis":
-        path, radius = scene.body.mediastinum.paths["aorta"]
-        turn = np.linspace(0, 2 * np.pi, 30)
-        ring = path[1] + radius[1] * np.stack([np.cos(turn), 0.6 * np.sin(turn), 0.5 * np.sin(turn)], 1)
-        ml += _line(scene, ring, 2.0, 2400.0)
-        where, sided, size = "aortic valve", False, 2 * float(radius[1])
-    elif kind == "coronary stent":
-        path = list(coronary_paths(p).values())[int(rng.integers(3))]
-        start = int(rng.integers(2, 8))
-        ml += _line(scene, curve(path[start : start + int(rng.integers(4, 9))], 1.5), 1.8, 1500.0)
-        where, sided, size = "coronary artery", False, 20.0
-    elif kind == "chest tube":
-        way = [
-            (side * (p.half_width + 40), 10, p.dome_right + 40),
-            (side * (p.half_width - 6), -12, p.dome_right + 52),
-            (side * 0.62 * p.half_width, p.spine_y - 4, p.carina_z - 20),
-            (side * 0.4 * p.half_width, p.spine_y, p.top_z - 45),
-        ]
-        ml += _line(scene, curve(way, 2.5), 3.2, 500.0)
-        where = f"{'right' if side > 0 else 'left'} pleural space"
-    else:
-        path, _ = scene.body.mediastinum.paths["esophagus"]
-        ml += _line(scene, path, 1.8, 450.0)
-        where, sided = "esophagus", False
-    if ml < 0.02:
+    makers: dict[str, Callable[[], _Placed]] = {
+        "pacemaker": lambda: _implant(scene, rng, side, pacemaker=True),
+        "port catheter": lambda: _implant(scene, rng, side, pacemaker=False),
+        "central venous catheter": lambda: _central_line(scene, side),
+        "sternal wires": lambda: _wires(scene, rng),
+        "aortic valve prosthesis": lambda: _valve(scene),
+        "coronary stent": lambda: _stent(scene, rng),
+        "chest tube": lambda: _drain(scene, side),
+        "nasogastric tube": lambda: _feeding_tube(scene),
+    }
+    placed = makers[kind]()
+    reached = ((scene.truth.bits >> BIT["Medical material"]) & 1).bool()
+    if placed.ml < 0.02 or not bool(reached.any()):
         return None
-    words = ("right" if side > 0 else "left") if sided else None
-    reached = (scene.truth.bits & 1) > 0
     c = scene.body.canvas
-    at = c.frame.to_world(np.array([[float(axis[reached].double().mean()) for axis in (c.x, c.y, c.z)]]))[0]
-    centre = (round(float(at[0]), 1), round(float(at[1]), 1), round(float(at[2]), 1))
-    return Finding("Medical material", words, where, size, ml, 1, "moderate", kind, centre) if reached.any() else None
+    middle = [float(axis[reached].double().mean()) for axis in (c.x, c.y, c.z)]
+    words = _SIDE[side] if placed.sided else None
+    return Finding(
+        "Medical material", words, placed.where, placed.size_mm, placed.ml, 1, "moderate", kind, scene.world(middle)
+    )

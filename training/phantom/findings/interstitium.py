@@ -7,7 +7,7 @@ import torch
 
 from training.phantom.canvas import step
 from training.phantom.classes import LABEL
-from training.phantom.findings.base import WHOLE, Finding, Scene, lobe_side, merge_sides, pick
+from training.phantom.findings.base import WHOLE, Finding, Scene, branch, lobe_side, merge_sides, pick
 from training.phantom.lungs import LOBES
 from training.phantom.trees import Segments
 
@@ -70,8 +70,9 @@ def atelectasis(scene: Scene, rng: np.random.Generator, plan: tuple[str, str, fl
         spot = np.zeros(3)
         sides: set[str] = set()
         for _ in range(number):
-            extent = float(rng.uniform(25, 75))
-            done = _sheet(scene, rng, "Atelectasis", _BASAL, extent, rng.uniform(2, 6), rng.uniform(-60, 60))
+            own = branch(rng)
+            extent = float(own.uniform(25, 75))
+            done = _sheet(scene, own, "Atelectasis", _BASAL, extent, own.uniform(2, 6), own.uniform(-60, 60))
             if done is not None:
                 ml += done[0]
                 sides.add(lobe_side(done[1]))
@@ -83,10 +84,10 @@ def atelectasis(scene: Scene, rng: np.random.Generator, plan: tuple[str, str, fl
             "Atelectasis", merge_sides(sides), LOBES[owner], size, ml, number, "mild", kind, scene.world(spot)
         )
     ref = scene.reference
-    own = (ref.lungs.inside < 0) & (ref.lungs.lobe == lobe)
-    if int(own.sum()) < 40:
+    region = (ref.lungs.inside < 0) & (ref.lungs.lobe == lobe)
+    if int(region.sum()) < 40:
         return None
-    y, z = ref.canvas.y[own], ref.canvas.z[own]
+    y, z = ref.canvas.y[region], ref.canvas.z[region]
     low, back = float(z.min()), float(y.min())
     thick = float(rng.uniform(16, 34) if kind == "subsegmental" else rng.uniform(45, 80))
     lean = rng.uniform(0.35, 0.8)
@@ -97,7 +98,7 @@ def atelectasis(scene: Scene, rng: np.random.Generator, plan: tuple[str, str, fl
     ml = scene.put("Atelectasis", amount, rng.uniform(35, 70) + 0.25 * (body.patient.blood.aorta - 40))
     if ml < 1:
         return None
-    at = scene.world((float(ref.canvas.x[own].double().mean()), back + 15, low + 15))
+    at = scene.world((float(ref.canvas.x[region].double().mean()), back + 15, low + 15))
     return Finding(
         "Atelectasis", side, LOBES[lobe], thick, ml, 1, "moderate" if kind == "subsegmental" else "severe", kind, at
     )
@@ -115,9 +116,10 @@ def fibrosis(scene: Scene, rng: np.random.Generator) -> Finding | None:
         sides: set[str] = set()
         spot = np.zeros(3)
         for _ in range(number):
-            extent = float(rng.uniform(20, 70))
+            own = branch(rng)
+            extent = float(own.uniform(20, 70))
             done = _sheet(
-                scene, rng, "Pulmonary fibrotic sequela", _ALL, extent, rng.uniform(1, 3), rng.uniform(-250, 20)
+                scene, own, "Pulmonary fibrotic sequela", _ALL, extent, own.uniform(1, 3), own.uniform(-250, 20)
             )
             if done is not None:
                 ml += done[0]
@@ -173,8 +175,8 @@ def fibrosis(scene: Scene, rng: np.random.Generator) -> Finding | None:
 def septal(scene: Scene, rng: np.random.Generator) -> Finding | None:
     """Paint walls of lobules, 1-2.5 mm thick and 10-25 mm apart, towards the bases or everywhere.
 
-    Secondary lobules measure 10-25 mm (Fleischner Society glossary). Severity by thickness: below 1.5 mm mild, below 2 mm
-    moderate.
+    Secondary lobules measure 10-25 mm (Fleischner Society glossary). Severity by thickness: below
+    1.5 mm mild, below 2 mm moderate.
     """
     body = scene.body
     c = body.canvas
@@ -220,7 +222,7 @@ def _paint_airways(scene: Scene, name: str, part: Segments, lumen: float, wall: 
 def bronchiectasis(scene: Scene, rng: np.random.Generator) -> Finding | None:
     """Widen the bronchi of one lobe or of both lungs to 1.6-4 times, wider than the artery beside them.
 
-    A broncho-arterial ratio above 1 defines it (Naidich; Fleischner Society glossary). Cylindrical up to 2.4 times (mild),
+    A broncho-arterial ratio above 1 defines it (Fleischner Society glossary). Cylindrical up to 2.4 times (mild),
     varicose up to 3.2 (moderate), cystic above (severe).
     """
     every = rng.random() < 0.35

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from training.phantom.classes import LABEL
-from training.phantom.findings.base import Finding, Scene, blob, lobe_side, merge_sides, pick, pick_many
+from training.phantom.findings.base import Finding, Scene, blob, branch, lobe_side, merge_sides, pick, pick_many
 from training.phantom.lungs import LOBES
 from training.phantom.trees import paint_bronchi
 
@@ -29,12 +29,13 @@ def nodules(scene: Scene, rng: np.random.Generator) -> Finding | None:
     best: tuple[float, int, np.ndarray] = (0.0, 0, np.zeros(3))
     ml, planted = 0.0, 0
     for _ in range(count):
-        size = float(np.clip(np.exp(rng.normal(np.log(9.0), 0.55)), 3.0, 30.0))
-        place = pick(scene, rng, _ALL, max(4.0, 0.5 * size))
+        own = branch(rng)
+        size = float(np.clip(np.exp(own.normal(np.log(9.0), 0.55)), 3.0, 30.0))
+        place = pick(scene, own, _ALL, max(4.0, 0.5 * size))
         if place is None:
             continue
-        radii = 0.5 * size * np.array((1.0, rng.uniform(0.85, 1.0), rng.uniform(0.85, 1.0)))
-        found = blob(scene, rng, place[0], radii, 0.0)
+        radii = 0.5 * size * np.array((1.0, own.uniform(0.85, 1.0), own.uniform(0.85, 1.0)))
+        found = blob(scene, own, place[0], radii, 0.0)
         if found is None:
             continue
         box, sd = found
@@ -45,9 +46,9 @@ def nodules(scene: Scene, rng: np.random.Generator) -> Finding | None:
         if not bool((amount > 0.03).any()):
             continue
         value = {
-            "solid": rng.uniform(0, 70),
-            "ground glass": rng.uniform(-650, -450),
-            "calcified": rng.uniform(250, 700),
+            "solid": own.uniform(0, 70),
+            "ground glass": own.uniform(-650, -450),
+            "calcified": own.uniform(250, 700),
             "part-solid": -480.0,
         }[kind]
         ml += scene.put("Lung nodule", amount, value, box)
@@ -83,7 +84,8 @@ def _patch(
     box, sd = found
     body = scene.body
     c = body.canvas
-    edge = c.occupancy(sd, max(c.soft_mm, rng.uniform(3, 12)))
+    blur = rng.uniform(3, 12)
+    edge = c.occupancy(sd, max(c.soft_mm, min(blur, (0.5 if value < -100 else 0.15) * radius)))
     amount = edge * (body.lungs.inside[box] < 0) * (body.lungs.lobe[box] == lobe)
     density = value + grain * body.texture[box]
     lung = c.hu[box]
@@ -104,11 +106,12 @@ def opacity(scene: Scene, rng: np.random.Generator) -> Finding | None:
     sides: set[str] = set()
     ml, planted = 0.0, 0
     for _ in range(count):
-        place = pick(scene, rng, _ALL, 5.0 if outer else 15.0)
+        own = branch(rng)
+        place = pick(scene, own, _ALL, 5.0 if outer else 15.0)
         if place is None:
             continue
-        size = float(np.exp(rng.uniform(np.log(15), np.log(90))))
-        more = _patch(scene, rng, "Lung opacity", place[0], place[1], size / 2, value, 55.0)
+        size = float(np.exp(own.uniform(np.log(15), np.log(90))))
+        more = _patch(scene, own, "Lung opacity", place[0], place[1], size / 2, value, 55.0)
         if more <= 0.05:
             continue
         ml, planted = ml + more, planted + 1
@@ -144,12 +147,13 @@ def consolidation(scene: Scene, rng: np.random.Generator) -> Finding | None:
     ml, planted, kind = 0.0, 0, "segmental"
     body = scene.body
     for _ in range(count):
-        place = pick(scene, rng, _ALL, 8.0)
+        own = branch(rng)
+        place = pick(scene, own, _ALL, 8.0)
         if place is None:
             continue
-        size = float(np.exp(rng.uniform(np.log(20), np.log(100))))
+        size = float(np.exp(own.uniform(np.log(20), np.log(100))))
         before = scene.truth.bits.clone()
-        more = _patch(scene, rng, "Consolidation", place[0], place[1], size / 2, rng.uniform(20, 55), 9.0)
+        more = _patch(scene, own, "Consolidation", place[0], place[1], size / 2, own.uniform(20, 55), 9.0)
         if more <= 0.05:
             continue
         inside = scene.truth.bits != before

@@ -8,7 +8,7 @@ import torch
 from training.phantom.body import Body
 from training.phantom.canvas import step
 from training.phantom.classes import LABEL
-from training.phantom.findings.base import WHOLE, Finding, Scene, blob
+from training.phantom.findings.base import WHOLE, Finding, Scene, blob, branch
 
 __all__ = ["cardiomegaly", "hiatal_hernia", "pericardial_effusion", "pleural_effusion"]
 
@@ -26,15 +26,16 @@ def pleural_effusion(scene: Scene, rng: np.random.Generator) -> Finding | None:
     sides: set[str] = set()
     value = rng.uniform(0, 25)
     for name in ("left", "right"):
+        own = branch(rng)
         if side not in (name, "both"):
             continue
-        depth = float(np.exp(rng.uniform(np.log(8), np.log(105))))
-        lean, ripple = rng.uniform(0.12, 0.3), rng.uniform(0.5, 3.0)
+        depth = float(np.exp(own.uniform(np.log(8), np.log(105))))
+        lean, ripple = own.uniform(0.12, 0.3), own.uniform(0.2, 1.2)
         ref = scene.reference
-        own = (ref.lungs.inside < 0) & (ref.lungs.right == (name == "right"))
-        if int(own.sum()) < 30:
+        space = (ref.lungs.inside < 0) & (ref.lungs.right == (name == "right"))
+        if int(space.sum()) < 30:
             continue
-        back, low = float(ref.canvas.y[own].min()) - 4.5, float(ref.canvas.z[own].min())
+        back, low = float(ref.canvas.y[space].min()) - 4.5, float(ref.canvas.z[space].min())
 
         def region(
             body: Body, name: str = name, depth: float = depth, back: float = back, low: float = low, lean: float = lean
@@ -69,7 +70,8 @@ def pleural_effusion(scene: Scene, rng: np.random.Generator) -> Finding | None:
 def pericardial_effusion(scene: Scene, rng: np.random.Generator) -> Finding | None:
     """Paint a layer of 5-32 mm round the heart, thicker below and behind.
 
-    Mild below 10 mm, moderate up to 20 mm, severe above (ESC guideline on pericardial diseases, 2015). Fluid at 0-25 HU.
+    Mild below 10 mm, moderate up to 20 mm, severe above (ESC guideline on pericardial diseases, 2015). Fluid at
+    0-25 HU.
     """
     thick = float(np.exp(rng.uniform(np.log(5), np.log(32))))
     p = scene.body.patient
@@ -118,7 +120,7 @@ def hiatal_hernia(scene: Scene, rng: np.random.Generator) -> Finding | None:
     body = scene.body
     c = body.canvas
     m = body.mediastinum
-    wall = torch.maximum(torch.maximum(sd, 1.0 - m.tubes["aorta"][box]), 1.0 - m.heart[box])
+    wall = torch.maximum(sd, 1.0 - m.tubes["aorta"][box])  # a heart in its way is pressed forward
     wall = torch.where(c.labels[box] == LABEL["vertebrae"], torch.full_like(wall, 20.0), wall)
     ref = scene.reference
     whole_ref = ref.canvas.ellipsoid(WHOLE, centre, radii + 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.phantom.classes import LABEL
-from training.phantom.findings.base import Finding, Scene, blob, merge_sides
+from training.phantom.findings.base import Finding, Scene, blob, branch, merge_sides
 from training.phantom.grid import Points
 from training.phantom.heart import heart_axes
 from training.phantom.patient import Patient
@@ -20,16 +20,17 @@ def _plaques(
     ml, largest, number, spot = 0.0, 0.0, 0, np.zeros(3)
     c = scene.body.canvas
     for point in points[scene.view.shows(points)]:
-        extent = float(np.exp(rng.uniform(*np.log(size))))
-        radii = 0.5 * extent * np.array((1.0, rng.uniform(0.35, 0.7), rng.uniform(0.5, 1.0)))[rng.permutation(3)]
-        found = blob(scene, rng, point, np.maximum(radii, 0.7), 0.0)
+        own = branch(rng)
+        extent = float(np.exp(own.uniform(*np.log(size))))
+        radii = 0.5 * extent * np.array((1.0, own.uniform(0.35, 0.7), own.uniform(0.5, 1.0)))[own.permutation(3)]
+        found = blob(scene, own, point, np.maximum(radii, 0.7), 0.0)
         if found is None:
             continue
         box, sd = found
         thin = min(1.0, float(np.prod(2 * radii)) / c.soft_mm**3 + 0.1)
         amount = c.occupancy(sd) * thin * (scene.body.lungs.inside[box] > -1.5)
         before = ml
-        ml += scene.put(name, amount, rng.uniform(500, 1300), box)
+        ml += scene.put(name, amount, own.uniform(500, 1300), box)
         number += ml > before
         if extent > largest:
             largest, spot = extent, point
@@ -98,13 +99,14 @@ def coronary_calcification(scene: Scene, rng: np.random.Generator) -> Finding | 
     """
     paths = coronary_paths(scene.body.patient)
     arteries = int(rng.choice([1, 2, 3]))
-    names = [list(paths)[0], *rng.permutation(list(paths)[1:])][:arteries]
+    names = [next(iter(paths)), *rng.permutation(list(paths)[1:])][:arteries]
     ml, largest, number, spot = 0.0, 0.0, 0, np.zeros(3)
     for name in names:
-        per = int(np.exp(rng.uniform(np.log(1.5), np.log(11))))
+        own = branch(rng)
+        per = int(np.exp(own.uniform(np.log(1.5), np.log(11))))
         path = paths[str(name)]
-        points = path[rng.integers(0, len(path) // 2 + 4, per)] + rng.normal(0, 0.8, (per, 3))
-        more, size, count, at = _plaques(scene, rng, "Coronary artery wall calcification", points, (2.0, 14.0))
+        points = path[own.integers(0, len(path) // 2 + 4, per)] + own.normal(0, 0.8, (per, 3))
+        more, size, count, at = _plaques(scene, own, "Coronary artery wall calcification", points, (2.0, 14.0))
         ml, number = ml + more, number + count
         if size > largest:
             largest, spot = size, at
@@ -136,8 +138,8 @@ def _stations(p: Patient) -> dict[str, tuple[float, float, float]]:
 def lymphadenopathy(scene: Scene, rng: np.random.Generator) -> Finding | None:
     """Paint 1 to 9 nodes with a short axis of 10.5-40 mm at 25-80 HU.
 
-    A short axis above 10 mm counts as enlarged and from 15 mm as pathological in RECIST 1.1 (Eisenhauer et al., 2009): mild
-    below 15 mm, moderate below 25 mm, severe above.
+    A short axis above 10 mm counts as enlarged and from 15 mm as pathological in RECIST 1.1 (Eisenhauer et al., 2009):
+    mild below 15 mm, moderate below 25 mm, severe above.
     """
     stations = _stations(scene.body.patient)
     shown = [name for name, at in stations.items() if scene.view.shows(np.array([at], float), 8.0)[0]]
@@ -149,11 +151,12 @@ def lymphadenopathy(scene: Scene, rng: np.random.Generator) -> Finding | None:
     best: tuple[float, str, Points] = (0.0, "", np.zeros(3))
     sides: set[str] = set()
     for n in range(count):
+        own = branch(rng)
         name = str(group[n % len(group)])
-        short = float(np.clip(np.exp(rng.normal(np.log(16), 0.4)), 10.5, 40.0))
-        centre = np.array(stations[name]) + rng.normal(0, 3.0, 3)
-        radii = 0.5 * short * np.array((1.0, 1.0, rng.uniform(1.1, 1.6)))
-        found = blob(scene, rng, centre, radii, 0.08)
+        short = float(np.clip(np.exp(own.normal(np.log(16), 0.4)), 10.5, 40.0))
+        centre = np.array(stations[name]) + own.normal(0, 3.0, 3)
+        radii = 0.5 * short * np.array((1.0, 1.0, own.uniform(1.1, 1.6)))
+        found = blob(scene, own, centre, radii, 0.08)
         if found is None:
             continue
         box, sd = found
@@ -163,7 +166,7 @@ def lymphadenopathy(scene: Scene, rng: np.random.Generator) -> Finding | None:
         for key in ("aorta", "pulmonary_artery", "superior_vena_cava"):
             blocked |= m.tubes[key][box] < 0.0
         amount = body.canvas.occupancy(sd) * ~blocked
-        more = scene.put("Lymphadenopathy", amount, rng.uniform(25, 60) + 0.2 * (body.patient.blood.aorta - 40), box, 0)
+        more = scene.put("Lymphadenopathy", amount, own.uniform(25, 60) + 0.2 * (body.patient.blood.aorta - 40), box, 0)
         if more < 0.15:
             continue
         ml, planted = ml + more, planted + 1

@@ -1,0 +1,119 @@
+"""``python -m training phantom``: make pools of phantoms, look at one, list them for training."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+
+_Regime = Annotated[str, typer.Option(help="Scanner settings: train or held_out.")]
+
+
+def _work(folder: Path, seeds: list[int], grid: int, spacing: float, regime: str, randomised: bool, device: str) -> int:
+    from training.phantom.pool import fill_pool
+
+    shape, mm = (grid, grid, grid), (spacing, spacing, spacing)
+    made = fill_pool(folder, seeds, shape=shape, spacing_mm=mm, regime=regime, randomised=randomised, device=device)  # type: ignore[arg-type]
+    return sum(1 for _ in made)
+
+
+@app.command()
+def make(
+    pool: Annotated[Path, typer.Argument(help="Folder that takes the phantoms.")],
+    count: Annotated[int, typer.Option(min=1)] = 1000,
+    start: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
+    grid: Annotated[int, typer.Option(min=16, help="Voxels along each edge.")] = 72,
+    spacing: Annotated[float, typer.Option(min=0.5, help="mm.")] = 5.0,
+    regime: _Regime = "train",
+    randomised: Annotated[bool, typer.Option(help="Random densities and textures of each class.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; one core each.")] = 1,
+    device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
+) -> None:
+    """Make phantoms of consecutive seeds; those that are there already are kept."""
+    from rich.progress import Progress
+
+    from training.phantom.protocol import REGIMES
+
+    if regime not in REGIMES:
+        raise typer.BadParameter(f"Regime must be one of {', '.join(REGIMES)}.")
+    seeds = list(range(start, start + count))
+    parts = [seeds[n : n + 8] for n in range(0, count, 8)]
+    with Progress(transient=True) as progress:
+        task = progress.add_task("Phantoms", total=count)
+        if jobs == 1:
+            for part in parts:
+                progress.advance(task, _work(pool, part, grid, spacing, regime, randomised, device))
+        else:
+            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
+                waiting = [
+                    workers.submit(_work, pool, part, grid, spacing, regime, randomised, device) for part in parts
+                ]
+                for done in as_completed(waiting):
+                    progress.advance(task, done.result())
+    typer.echo(f"{count} phantoms in {pool}")
+
+
+@app.command()
+def show(
+    seed: int,
+    out: Annotated[Path, typer.Option(help="PNG to write.")],
+    grid: Annotated[int, typer.Option(min=16)] = 128,
+    extent: Annotated[float, typer.Option(help="Edge of the volume, mm.")] = 380.0,
+    finding: Annotated[list[str] | None, typer.Option(help="Exactly these findings; may be repeated.")] = None,
+    regime: _Regime = "train",
+    quiet: Annotated[bool, typer.Option(help="Whole chest with little noise.")] = False,
+) -> None:
+    """Draw a phantom on one page and print its findings and its report."""
+    from training.phantom.generate import make_phantom
+    from training.phantom.picture import write_picture
+    from training.phantom.report import write_report
+
+    mm = extent / grid
+    try:
+        phantom = make_phantom(
+            seed,
+            shape=(grid, grid, grid),
+            spacing_mm=(mm, mm, mm),
+            wanted=finding or None,
+            regime=regime,  # type: ignore[arg-type]
+            quiet=quiet,
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    write_picture(phantom.hu, out)
+    for item in phantom.findings:
+        typer.echo(
+            f"{item.name}: {item.severity}, {item.place}, {item.size_mm:.0f} mm, {item.volume_ml:.1f} ml, {item.kind}"
+        )
+    typer.echo(write_report(phantom.findings, phantom.undecided, seed).text)
+
+
+@app.command()
+def manifest(
+    pool: Annotated[Path, typer.Argument(help="Folder of phantoms.")],
+    out: Annotated[Path, typer.Argument(help="JSON Lines file to write.")],
+    split: str = "train",
+    wording: Annotated[str, typer.Option(help="Words of the reports: train or held_out.")] = "train",
+    variant: Annotated[int, typer.Option(min=0, help="Which of the stored reports.")] = 0,
+    nifti: Annotated[bool, typer.Option(help="Also write images and masks that every reader takes.")] = True,
+) -> None:
+    """Write one manifest line per phantom, and beside the pool's files the images and masks it names."""
+    from napari_colipri.atomic import write_text
+    from training.phantom.pool import manifest_record, read_phantom, write_nifti
+
+    lines = []
+    for path in sorted(pool.glob("[0-9]*.npz")):
+        stored = read_phantom(path)
+        stem = path.with_suffix("").resolve()
+        image, masks = (str(part) for part in write_nifti(stored, stem)) if nifti else (str(path.resolve()), None)
+        lines.append(json.dumps(manifest_record(stored, image, masks, split=split, wording=wording, variant=variant)))
+    if not lines:
+        raise typer.BadParameter(f"{pool} holds no phantom.")
+    write_text(out, "\n".join(lines) + "\n")
+    typer.echo(f"{len(lines)} lines in {out}")
