@@ -110,7 +110,6 @@ def fibrosis(scene: Scene, rng: np.random.Generator) -> Finding | None:
     Severity: one or two bands mild, apical cap or more bands moderate, reticulation severe.
     """
     kind = str(rng.choice(["bands", "bands", "apical scar", "reticulation"]))
-    c, body = scene.body.canvas, scene.body
     if kind == "bands":
         number, ml, owner, size = int(rng.integers(1, 7)), 0.0, 0, 0.0
         sides: set[str] = set()
@@ -140,6 +139,12 @@ def fibrosis(scene: Scene, rng: np.random.Generator) -> Finding | None:
             kind,
             scene.world(spot),
         )
+    return _diffuse_scar(scene, rng, kind)
+
+
+def _diffuse_scar(scene: Scene, rng: np.random.Generator, kind: str) -> Finding | None:
+    """Paint an apical cap or subpleural reticulation."""
+    c, body = scene.body.canvas, scene.body
     side = str(rng.choice(["left", "right", "both"])) if kind == "apical scar" else "both"
     of_side = torch.ones_like(body.lungs.right) if side == "both" else body.lungs.right == (side == "right")
     inside = body.lungs.inside
