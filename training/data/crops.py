@@ -14,7 +14,18 @@ from napari_colipri.text.findings import FINDING_NAMES
 from training.data.records import label_vector
 from training.data.store import UNKNOWN, Prepared, read_block
 
-__all__ = ["HELD", "Crop", "centre_crop", "kept_share", "random_crop", "read_crop", "read_mask", "truth_after"]
+__all__ = [
+    "HELD",
+    "Crop",
+    "centre_crop",
+    "kept_share",
+    "random_crop",
+    "read_crop",
+    "read_mask",
+    "slab_of",
+    "truth_after",
+    "within",
+]
 
 _Three = tuple[int, int, int]
 
@@ -22,6 +33,8 @@ _Three = tuple[int, int, int]
 HELD = 0.6
 #: One of which less than this share is left is gone.
 GONE = 0.02
+#: Share of a scan's length that a slab keeps, lowest and highest.
+_SLAB = (0.3, 0.95)
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,48 @@ def random_crop(study: Prepared, size: _Three, rng: np.random.Generator) -> Crop
     for there, wanted, middle in zip(study.shape, size, centre.start, strict=True):
         start.append(int(rng.integers(there - wanted + 1)) if there > wanted else middle)
     return Crop((start[0], start[1], start[2]), size)
+
+
+def slab_of(study: Prepared, size: _Three, rng: np.random.Generator) -> tuple[Crop, Crop]:
+    """Return a crop of the study as if it had been scanned over a part of its length only.
+
+    Scans of the clinic often begin below the apices or end above the diaphragm. The product centres its grid on what
+    was scanned, so the crop is centred on the slab.
+
+    Parameters
+    ----------
+    study, size
+        As for :func:`centre_crop`.
+    rng
+        Draws length and place of the slab.
+
+    Returns
+    -------
+    crop
+        Of ``size``.
+    seen
+        The slab itself: what of the stored grid was scanned.
+    """
+    axis = int(np.argmax(np.abs(np.asarray(study.affine)[2, :3])))  # along the body
+    long = study.shape[axis]
+    length = max(1, round(long * float(rng.uniform(*_SLAB))))
+    first = int(rng.integers(long - length + 1))
+    start, wanted = list(centre_crop(study, size).start), size[axis]
+    odd = math.ceil((length - wanted) / 2) if length >= wanted else -math.ceil((wanted - length) / 2)
+    start[axis] = first + odd
+    low, kept = [0, 0, 0], list(study.shape)
+    low[axis], kept[axis] = first, length
+    return Crop((start[0], start[1], start[2]), size), Crop((low[0], low[1], low[2]), (kept[0], kept[1], kept[2]))
+
+
+def within(crop: Crop, seen: Crop) -> tuple[tuple[slice, slice, slice], Crop]:
+    """Return the part of a crop that lies in ``seen``: its place in the crop's own array, and as a box of the grid."""
+    lows = [max(a, b) for a, b in zip(crop.start, seen.start, strict=True)]
+    ends = [min(a + n, b + m) for a, n, b, m in zip(crop.start, crop.size, seen.start, seen.size, strict=True)]
+    ends = [max(low, end) for low, end in zip(lows, ends, strict=True)]
+    x, y, z = (slice(low - a, end - a) for low, end, a in zip(lows, ends, crop.start, strict=True))
+    size = (ends[0] - lows[0], ends[1] - lows[1], ends[2] - lows[2])
+    return (x, y, z), Crop((lows[0], lows[1], lows[2]), size)
 
 
 def kept_share(study: Prepared, crop: Crop) -> float:

@@ -15,12 +15,12 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from training.data.crops import centre_crop, random_crop, read_crop, read_mask, truth_after
+from training.data.crops import Crop, centre_crop, random_crop, read_crop, read_mask, slab_of, truth_after, within
 from training.data.errors import DataError
 from training.data.sampling import Mixture
 from training.data.store import UNKNOWN, Prepared
 
-__all__ = ["Batch", "Batches", "Sample", "collate", "loader", "read_sample"]
+__all__ = ["Batch", "Batches", "Sample", "collate", "loader", "read_sample", "read_slab"]
 
 Batch: TypeAlias = dict[str, Any]
 #: Varies image and label map; see :class:`training.data.augment.Augmentation`.
@@ -68,13 +68,39 @@ def read_sample(
         Whether to read labels too.
     """
     crop = centre_crop(study, size) if rng is None else random_crop(study, size, rng)
-    labels, report = truth_after(study, crop)
+    return _read(study, crop, None, window=window, masks=masks)
+
+
+def read_slab(
+    study: Prepared,
+    size: tuple[int, int, int],
+    rng: np.random.Generator,
+    *,
+    window: tuple[float, float] = (-1000.0, 1000.0),
+    masks: bool = False,
+) -> Sample:
+    """Read one study as if a part of its length only had been scanned; parameters as :func:`read_sample`."""
+    crop, seen = slab_of(study, size, rng)
+    return _read(study, crop, seen, window=window, masks=masks)
+
+
+def _read(study: Prepared, crop: Crop, seen: Crop | None, *, window: tuple[float, float], masks: bool) -> Sample:
+    """Read a crop, of which only ``seen`` was scanned."""
+    hu, mask = read_crop(study, crop), read_mask(study, crop) if masks else None
+    in_view = crop
+    if seen is not None:
+        place, in_view = within(crop, seen)
+        hidden = np.ones(crop.size, bool)
+        hidden[place] = False
+        hu[hidden] = study.padding_hu
+        if mask is not None:
+            mask[hidden] = UNKNOWN
+    labels, report = truth_after(study, in_view)
     low, high = window
-    image = read_crop(study, crop).astype(np.float32)
+    image = hu.astype(np.float32)
     np.clip(image, low, high, out=image)
     image -= (low + high) / 2
     image /= (high - low) / 2
-    mask = read_mask(study, crop) if masks else None
     return Sample(image, labels, mask, report, study.patient, study.study)
 
 
@@ -113,6 +139,8 @@ class Batches(Dataset[Batch]):
         Of this process, and how many there are.
     crop
         ``"centre"`` as the product does, or ``"random"`` within the stored grid.
+    slab
+        Share of the samples that are read as if a part of the body's length only had been scanned.
     window
         HU that become -1 and 1.
     augment, text
@@ -133,6 +161,7 @@ class Batches(Dataset[Batch]):
         rank: int = 0,
         world: int = 1,
         crop: Literal["centre", "random"] = "centre",
+        slab: float = 0.0,
         window: tuple[float, float] = (-1000.0, 1000.0),
         augment: Augment | None = None,
         text: VaryText | None = None,
@@ -141,7 +170,7 @@ class Batches(Dataset[Batch]):
             raise DataError(f"A batch of {mixture.batch} cannot be shared evenly between {world} processes.")
         self.mixture, self.size, self.steps = mixture, size, steps
         self.rank, self.each = rank, mixture.batch // world
-        self.crop, self.window, self.augment, self.text = crop, window, augment, text
+        self.crop, self.slab, self.window, self.augment, self.text = crop, slab, window, augment, text
         self.masks = any(study.has_mask for part in mixture.parts for study in part.studies)
 
     def __len__(self) -> int:
@@ -157,9 +186,11 @@ class Batches(Dataset[Batch]):
         place = self.mixture.place(step, number)
         study = self.mixture.parts[place.part].studies[place.study]
         where, look, words = (np.random.default_rng((*place.seed, kind)) for kind in range(3))
-        sample = read_sample(
-            study, self.size, where if self.crop == "random" else None, window=self.window, masks=self.masks
-        )
+        if self.slab and where.random() < self.slab:
+            sample = read_slab(study, self.size, where, window=self.window, masks=self.masks)
+        else:
+            drawn = where if self.crop == "random" else None
+            sample = read_sample(study, self.size, drawn, window=self.window, masks=self.masks)
         image, mask, report = sample.image, sample.mask, sample.report
         if self.augment is not None:
             image, mask = self.augment(image, mask, look)

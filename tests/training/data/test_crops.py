@@ -10,7 +10,17 @@ import pytest
 
 from napari_colipri.text.findings import FINDING_NAMES
 from tests.training.data.files import prepared, tiny_set
-from training.data.crops import Crop, centre_crop, kept_share, random_crop, read_crop, truth_after
+from training.data.crops import (
+    Crop,
+    centre_crop,
+    kept_share,
+    random_crop,
+    read_crop,
+    slab_of,
+    truth_after,
+    within,
+)
+from training.data.dataset import read_slab
 from training.data.records import Box
 from training.data.store import Prepared
 
@@ -134,3 +144,39 @@ def test_a_crop_larger_than_the_scan_keeps_everything(study: Prepared) -> None:
     crop = centre_crop(study, (80, 80, 80))
     assert kept_share(study, crop) == 1
     assert truth_after(study, crop)[1] == study.report
+
+
+def test_a_slab_is_what_a_shorter_scan_would_have_been(study: Prepared) -> None:
+    """The grid is centred on the slab, as the product centres it on what was scanned; all else is padding."""
+    x, y, z = study.shape
+    rng = np.random.default_rng(0)
+    starts = set()
+    for _ in range(40):
+        crop, seen = slab_of(study, (x, y, 40), rng)
+        assert seen.start[:2] == (0, 0)
+        assert seen.size[:2] == (x, y)
+        assert 0.25 * z < seen.size[2] < z
+        before, after = seen.start[2] - crop.start[2], crop.start[2] + 40 - (seen.start[2] + seen.size[2])
+        assert before - after in (0, 1)  # the odd voxel goes to the low side
+        starts.add(seen.start[2])
+    assert len(starts) > 5
+
+
+def test_a_slab_hides_what_was_not_scanned_and_labels_follow(study: Prepared) -> None:
+    x, y, z = study.shape
+    boxed = replace(study, boxes={"Lung nodule": [list(box_at(study, (10, 5, 0), (20, 9, 3)))]}, boxes_complete=True)
+    seen_labels = set()
+    for seed in range(20):
+        crop, seen = slab_of(boxed, (x, y, z), np.random.default_rng(seed))
+        sample = read_slab(boxed, (x, y, z), np.random.default_rng(seed), masks=True)
+        (_, _, place), _ = within(crop, seen)
+        assert place.stop - place.start == seen.size[2]
+        shown = whole(study)[:, :, seen.start[2] : seen.start[2] + seen.size[2]]
+        np.testing.assert_allclose(sample.image[:, :, place], shown.clip(-1000, 1000) / 1000, atol=1e-6)
+        hidden = np.delete(sample.image, np.r_[place], axis=2)
+        assert (hidden == max(study.padding_hu, -1000) / 1000).all()
+        label = sample.labels[NODULE]
+        assert (label == 1) == (seen.start[2] <= 1)
+        assert bool(sample.report) == (label == 1)
+        seen_labels.add(float(label))
+    assert {0.0, 1.0} <= seen_labels

@@ -123,6 +123,17 @@ def test_random_crops_differ_from_visit_to_visit(studies: list[Prepared]) -> Non
     assert torch.equal(centre[0]["image"], centre[1]["image"])
 
 
+def test_a_share_of_the_samples_are_slabs(studies: list[Prepared]) -> None:
+    part = Part("all", [study for study in studies if study.report])
+    whole = Batches(Mixture((part,), 5), SIZE, 8)
+    some = Batches(Mixture((part,), 5), SIZE, 8, slab=0.5)
+    same_images = [
+        torch.equal(a, b) for n in range(8) for a, b in zip(whole[n]["image"], some[n]["image"], strict=True)
+    ]
+    assert 5 < sum(same_images) < 35
+    assert same(some[3], some[3])
+
+
 def test_reading_past_the_end_stops(studies: list[Prepared]) -> None:
     batches = Batches(mixture(studies), SIZE, 2)
     with pytest.raises(IndexError):
