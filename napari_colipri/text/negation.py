@@ -11,50 +11,22 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 
+from napari_colipri.text.asides import BE, DEGREE, SHOWS, VERB, is_aside, plainer, tidy
 from napari_colipri.text.extract import Mention, sentence_mentions
 from napari_colipri.text.findings import finding_term
 from napari_colipri.text.scope import clauses, is_denied, lowered, without_parentheses
 
 __all__ = ["negate", "sentence_prompts"]
 
-_BE = r"(?:is|are|was|were|has been|have been|can be|could be|may be|might be)"
-_HINTS = r"(?:suspicious|suggestive|compatible|consistent)\b"
-_SHOWS = r"(?:shows?|showed|demonstrates?|demonstrated|reveals?|revealed|contains?|has|have|had|includes?|included)"
-_SIZE = r"\d+(?:[.,]\d+)?(?:\s*[x×]\s*\d+(?:[.,]\d+)?){0,2}\s*-?(?:mm|cm)\b"
-_BEFORE_SIZE = (
-    r"(?:measur\w+|with|of|reaching|up to|about|approximately|and|less than|more than|(?:great|larg|small)er than|"
-    r"not exceeding|(?:short|long) axis|diameters?|sizes?|thickness|depth|length|width)"
-)
-_SIZES = re.compile(
-    rf",?\s*(?:\((?:[^()]*?){_SIZE}[^()]*\)|(?:the (?:largest|biggest)(?: of which)?(?: one)?(?: is)? )?"
-    rf"{_BEFORE_SIZE}\s+(?:(?:{_BEFORE_SIZE}|an?)\s+)*{_SIZE}(?: in (?:size|diameter|thickness|depth|width))?|"
-    rf"{_SIZE}(?: in (?:size|diameter|thickness)| (?:diameter|thick))?)(?! (?:apart|from)\b)|"
-    r",? the (?:largest|biggest|longest|larger) (?:one )?of (?:which|them)\b[^,;]*|"
-    r"\s*\((?:mild|moderate|severe|small)\)",
-    re.I,
-)
-_DEGREE = (
-    r"(?:an?|some|several|multiple|numerous|a few|few|many|one|two|three|four|five|\d{1,2}|single|solitary|mild(?:ly)?|"
-    r"small|minimal|moderate|severe|slight|trace|marked|massive|large|extensive|tiny|subtle|minor|possible|probable|"
-    r"likely|suspected|questionable|millimetric|prominent|new|at least|another)"
-)
-_DEGREES = re.compile(rf"(?:{_DEGREE}(?: to {_DEGREE})?,?\s+)+", re.I)
-_DOUBT = re.compile(
-    r"\s*\(?\?\)?|\b(?:possibly|probably|likely|suspected|possible|probable|questionable)\s+(?=\w)", re.I
-)
-# What is said about change and doubt goes before the rest is denied.
-_PLAINER = (
-    (re.compile(r"\bcan ?not be (?:completely )?(?:excluded|ruled out)", re.I), "is present"),
-    (re.compile(r"\b(?:no|without) (?:\w+ ){0,2}(?:change|difference|increase|decrease|progression) in ", re.I), ""),
-    (re.compile(r",? (?:which|that) [^,]*\b(?:previous|prior|earlier|last)\b[^,]*,", re.I), ""),
-    (re.compile(r"\b(?:may|might|could) (?:also )?(represent|reflect|indicate|suggest)\b", re.I), r"does not \1"),
-    (re.compile(rf"\b(is|are|was|were) (?=(?:\w+ )?{_HINTS})", re.I), r"\1 not "),
-)
-_NEGATED = re.compile(rf"\bdoes not (?:represent|reflect|indicate|suggest)\b|\bnot (?:\w+ )?{_HINTS}", re.I)
+_DEGREES = re.compile(rf"(?:{DEGREE}(?: to {DEGREE})?,?\s+)+", re.I)
+# The noun phrase that a finding's words end: its article or degree, and the words between.
+_PHRASE = re.compile(rf"\b(?:{DEGREE}\s+)+(?=(?:[\w-]+\s+){{0,4}}\Z)", re.I)
+_HINTED = r"(?:suspicious|suggestive|compatible|consistent)\b"
+_NEGATED = re.compile(rf"\bdoes not (?:represent|reflect|indicate|suggest)\b|\bnot (?:\w+ )?{_HINTED}", re.I)
 _JOINT = re.compile(r",? and (?!(?:lower|middle|upper|left|right|posterior|lateral)\b)", re.I)
-_VERB = re.compile(rf"\b(?:{_BE}|there|{_SHOWS})\b", re.I)
 _THERE = re.compile(r"\b(there (?:is|are|was|were|has been|have been))\s+", re.I)
-_COPULA = re.compile(rf"\b{_BE}\b", re.I)
+_SHOWN = re.compile(rf"\b{SHOWS}\s+", re.I)
+_COPULA = re.compile(rf"\b{BE}\b", re.I)
 _DEFINITE = re.compile(r"\s*(?:the|both|this|these|its|his|her|in|at|on|within|throughout)\b", re.I)
 #: Nouns that take an article when they stand alone.
 _COUNTED = re.compile(
@@ -62,7 +34,7 @@ _COUNTED = re.compile(
 )
 # "There is x" and "x is present" are frames around a thing; with another verb a text is a statement.
 _FRAMED = re.compile(r"^there (?:is|are) (?:no )?|\b(?:is|are) (?:not )?(?:present|absent)$", re.I)
-_STATES = re.compile(rf"\w \b(?:{_BE}|{_SHOWS})\b \w", re.I)
+_STATES = re.compile(rf"\w \b(?:{BE}|{SHOWS})\b \w", re.I)
 _PAST = {"show": "showed", "demonstrate": "demonstrated", "reveal": "revealed", "contain": "contained", "have": "had"}
 _THIRD = {"have": "has"}
 
@@ -93,12 +65,16 @@ def negate(sentence: str) -> str:
     mark = text[len(body) :].replace("?", ".").strip() or ""
     parts = _parts(body)
     speaking = [bool(sentence_mentions(body[start:stop])) for start, stop in parts]
-    out, last = "", 0
+    out, last, gone = "", 0, False
     for (start, stop), speaks in zip(parts, speaking, strict=True):
         piece = body[start:stop]
-        out += body[last:start] + (_opposite(piece) if speaks or not any(speaking) else piece)
+        if speaks or not any(speaking):
+            out += body[last:start] + _opposite(piece)
+            gone = not _denies(piece)
+        elif not (gone and is_aside(piece)):  # "; the largest lies in the right lower lobe"
+            out += body[last:start] + piece
         last = stop
-    return _tidy(out + body[last:]) + (mark[:1] or "")
+    return tidy(out + body[last:]) + (mark[:1] or "")
 
 
 def sentence_prompts(text: str) -> tuple[str, str] | None:
@@ -127,7 +103,7 @@ def _parts(body: str) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     for start, stop in clauses(without_parentheses(lowered(body))):
         for joint in _JOINT.finditer(body, start, stop):
-            if _VERB.search(body, start, joint.start()) and _VERB.search(body, joint.end(), stop):
+            if VERB.search(body, start, joint.start()) and VERB.search(body, joint.end(), stop):
                 found.append((start, joint.start()))
                 start = joint.end()
         found += _unmixed(body, start, stop)
@@ -149,12 +125,17 @@ def _opposite(piece: str) -> str:
     tail = piece[len(piece.rstrip(" ,")) :]
     core = piece.strip(" ,")
     mentions = sentence_mentions(core)
-    denied = all(m.polarity == "absent" for m in mentions) if mentions else is_denied(core.lower())
+    denied = _denies(core)
     written = (_affirm if denied else _deny)(core, mentions)
     if not _says(written, mentions, absent=not denied):
         written = _plain(mentions, absent=not denied)
     capital = core[:1].isupper() and not lead.strip()
     return lead + (written[:1].upper() if capital else written[:1]) + written[1:] + tail
+
+
+def _denies(core: str) -> bool:
+    mentions = sentence_mentions(core)
+    return all(m.polarity == "absent" for m in mentions) if mentions else is_denied(core.lower())
 
 
 def _says(text: str, mentions: tuple[Mention, ...], *, absent: bool) -> bool:
@@ -164,7 +145,7 @@ def _says(text: str, mentions: tuple[Mention, ...], *, absent: bool) -> bool:
 
 
 def _plain(mentions: tuple[Mention, ...], *, absent: bool) -> str:
-    named = (finding_term(m.finding) if _VERB.search(m.words) else None for m in mentions)
+    named = (finding_term(m.finding) if VERB.search(m.words) else None for m in mentions)
     words = (" or " if absent else " and ").join(
         dict.fromkeys(term.noun if term else m.words.lower() for term, m in zip(named, mentions, strict=True))
     )
@@ -173,10 +154,7 @@ def _plain(mentions: tuple[Mention, ...], *, absent: bool) -> str:
 
 
 def _deny(core: str, mentions: tuple[Mention, ...]) -> str:
-    text = _DOUBT.sub("", _SIZES.sub("", core))
-    for pattern, change in _PLAINER:
-        text = pattern.sub(change, text)
-    text = _tidy(text)
+    text = plainer(core)
     if _NEGATED.search(text):
         return text
     there = _THERE.search(text)
@@ -184,20 +162,19 @@ def _deny(core: str, mentions: tuple[Mention, ...]) -> str:
         return text[: there.end()] + "no " + _none(text[there.end() :])
     words = mentions[0].words.lower() if mentions else ""
     at = max(lowered(text).find(words), 0)
-    inside = _COPULA.search(text, at, at + len(words))
-    copula = inside or _COPULA.search(text, at + len(words))
-    shows = re.search(rf"\b{_SHOWS}\s+", text[:at], re.I)
+    stop = at + len(words)
+    shows = _SHOWN.search(text, 0, stop)
     if shows:
         return text[: shows.end()] + "no " + _none(text[shows.end() :])
-    if copula is None and not mentions:
-        copula = _COPULA.search(text)
-    bare = _DEGREES.match(text)
-    if copula and not (bare and not inside):
+    inside = _COPULA.search(text, at, stop) or re.search(rf"\b{BE} (?=(?:\w+ly )?\Z)", text[:at], re.I)
+    copula = inside or _COPULA.search(text, stop if mentions else 0)
+    if copula and not (_DEGREES.match(text) and not inside):
         be = copula.group().split()
-        return f"{text[: copula.start()]}{be[0]} not{' ' if be[1:] else ''}{' '.join(be[1:])}{text[copula.end() :]}"
+        return f"{text[: copula.start()]}{' '.join([be[0], 'not', *be[1:]])} {text[copula.end() :].lstrip()}"
     if _DEFINITE.match(text) and mentions:
-        before = re.sub(rf"(?:{_DEGREE}\s+)+\Z", "", text[:at], flags=re.I)
-        return f"{before}no {_none(text[at:])}"
+        phrase = _PHRASE.search(text[:at])
+        first = phrase.start() if phrase else at
+        return f"{text[:first]}no {_none(text[first:])}"
     return "no " + _none(text)
 
 
@@ -223,7 +200,7 @@ def _with_article(words: str) -> str:
 def _noun(match: re.Match[str]) -> str:
     """Return the words that "no" stood before, up to the verb, with an article where one noun stands alone."""
     rest = re.sub(r" or (?=\w)", " and ", match["rest"])
-    cut = re.search(rf"\s(?:{_BE}|in|of|on|at|with|within|seen|noted|identified)\b|[,;]|\Z", rest, re.I)
+    cut = re.search(rf"\s(?:{BE}|in|of|on|at|with|within|seen|noted|identified)\b|[,;]|\Z", rest, re.I)
     head = rest[: cut.start()] if cut else rest
     return (match["lead"] or "") + _with_article(head) + rest[len(head) :]
 
@@ -270,10 +247,5 @@ def _affirm(core: str, mentions: tuple[Mention, ...]) -> str:
     for pattern, change in _AFFIRMED:
         text, changes = pattern.subn(change, core, count=1)
         if changes:
-            return _tidy(text)
+            return tidy(text)
     return _plain(mentions, absent=False) if mentions else core
-
-
-def _tidy(text: str) -> str:
-    text = re.sub(r"\s+([,;.])", r"\1", " ".join(text.split()))
-    return re.sub(r"\ba (?=[aeio]\w)", "an ", re.sub(r"\ban (?=[bcdfgjklmnpqrstvwxyz]\w)", "a ", text)).strip(" ,")

@@ -18,7 +18,7 @@ _BE = r"(?:is|are|was|were|be|been|being)"
 _SEEN = (
     r"(?:observ|detect|not|see|identif|visuali[sz]|demonstrat|distinguish|encounter|find|found|monitor|select|notic|"
     r"evident|select|present|visible|available|appreciat|delineat|watch|follow|record|reveal|shown?|determin|diagnos|"
-    r"apparent|suggest|recogni[sz]|remark|report|exist|considered|striking|suspected)\w*"
+    r"apparent|suggest|calcif|enlarg|thicken|dilat|consolidat|recogni[sz]|remark|report|exist|considered|striking|suspected)\w*"
 )
 _ADVERB = r"(?:also|again|clearly|still|newly|significantly|definitely|clear|any|longer|currently|been|be|to)"
 
@@ -62,7 +62,8 @@ _AFTER = re.compile(
     rf"|(?P<verb>\b(?:is|are|was|were)\b)"
 )
 # "The heart is not enlarged": the finding's words enclose the verb.
-_INSIDE = re.compile(r"\b(?:is|are|was|were|has|have|had|do(?:es)?|did|could|can) ?(?:not|n't)\b")
+_INSIDE = re.compile(r"\b(?:is|are|was|were|has|have|had|do(?:es)?|did|could|can) ?(?:not|n't)\b|\bshow\w* no\b")
+_DIRECTLY = re.compile(r"\b(?:is|are|was|were) ?(?:not|n't) (?:\w+ly )?\Z")
 _EARLIER = re.compile(
     r"[^,;]{0,25}\b(?:in|on|at) (?:the |his |her |its )?(?:patient's )?(?:previous|prior|old|earlier|past|last)\b"
 )
@@ -149,6 +150,8 @@ def polarity(clause: str, start: int, stop: int) -> Polarity | None:
 
 
 def _denied_before(before: str, clause: str, stop: int) -> bool:
+    if _DIRECTLY.search(before):
+        return True
     cue = last_match(_BEFORE, before)
     if cue is None:
         return False
