@@ -15,10 +15,11 @@ from rich.table import Table
 
 from napari_colipri.atomic import write_text
 from napari_colipri.cli.console import guarded
+from napari_colipri.text.findings import FINDING_NAMES
 from training.data.converters.tables import Converted
 from training.data.errors import DataError
 from training.data.manifest import Counts, Line, check_manifest, read_manifest, summary, write_manifest
-from training.data.records import Record
+from training.data.records import SPLITS, Record
 
 if TYPE_CHECKING:
     from training.data.store import Prepared as Study
@@ -270,6 +271,8 @@ def show(
         raise DataError(f"There is no prepared study in {folder}.")
     console = _console()
     console.print(_table(summary(_as_record(study) for study in studies)))
+    if any(value is not None for study in studies for value in study.labels.values()):
+        console.print(_findings_table(studies))
     stored = sum(study.image_file.stat().st_size for study in studies)
     console.print(f"{stored / 2**20 / len(studies):.1f} MiB a study, {stored / 2**30:.2f} GiB in all")
     codes = Counter(code for study in studies for code in study.codes)
@@ -290,6 +293,19 @@ def show(
             break
     rate = read / (time.perf_counter() - began)
     console.print(f"{rate:.1f} volumes/s at {size}³, {max(workers, 1)} process(es)")
+
+
+def _findings_table(studies: list[Study]) -> Table:
+    """Say how often each finding is present and absent in each split."""
+    splits = [split for split in SPLITS if any(study.split == split for study in studies)]
+    table = Table("finding", *(f"{split}: present, absent" for split in splits))
+    for name in FINDING_NAMES:
+        cells = []
+        for split in splits:
+            counts = Counter(study.labels.get(name) for study in studies if study.split == split)
+            cells.append(f"{counts[1]}, {counts[0]}")
+        table.add_row(name, *cells)
+    return table
 
 
 def _as_record(study: Study) -> Record:

@@ -33,6 +33,7 @@ def test_from_a_plain_folder_to_a_prepared_one(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert "volumes/s at 16³" in shown.output
     assert "ours" in shown.output
+    assert any("Emphysema" in line and "1, 0" in line for line in shown.output.splitlines())
 
 
 def test_ct_rate_by_its_command(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from training.data.plan import Plan, freeze_plan, plan_for, read_plan
 from training.data.preprocess import Outcome, Shard, preprocess, skipped_file
 from training.data.resample import store_grid
 from training.data.store import key_of, load_prepared, studies_in, write_prepared
+from training.data.verify import verify
 
 
 def run(manifest: Path, out: Path, plan: Plan = COARSE, **options: object) -> list[Outcome]:
@@ -208,6 +209,24 @@ def test_a_full_disk_stops_the_run_and_a_later_one_goes_on(tmp_path: Path, monke
     assert not list(out.rglob("*.part*"))
     assert not skipped_file(out, Shard()).exists()
     assert sorted(statuses(run(manifest, out))) == ["kept", "prepared", "prepared"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_run_stops_and_goes_on(tmp_path: Path, jobs: int) -> None:
+    manifest, out = tiny_set(tmp_path, 6), tmp_path / "out"
+
+    def interrupt(_outcome: Outcome) -> None:
+        raise KeyboardInterrupt
+
+    lines = read_manifest(manifest)
+    with pytest.raises(KeyboardInterrupt):
+        preprocess(lines, tmp_path, out, COARSE, jobs=jobs, done=interrupt)
+    finished = len(studies_in(out))
+    assert finished >= 1
+    assert verify(out) == []
+    again = statuses(run(manifest, out))
+    assert again.count("kept") == finished
+    assert again.count("prepared") == 6 - finished
 
 
 KILLED = """
