@@ -20,7 +20,7 @@ Out = Annotated[Path, typer.Argument(help="Folder that takes the adapter.")]
 @app.command()
 def tokens(
     bundle: BundleName,
-    studies: Annotated[str, typer.Argument(help="A manifest, or embedded:START:COUNT for phantoms.")],
+    studies: Annotated[str, typer.Argument(help="A manifest, or phantom[-held-out]:START:COUNT[:MM].")],
     out: Annotated[Path, typer.Argument(help="Folder of the tokens; studies that are there are kept.")],
     split: Annotated[Split, typer.Option(help="Of the manifest.")] = "train",
     classes: Annotated[Path | None, typer.Option(help="JSON list of the masks' class names, background first.")] = None,

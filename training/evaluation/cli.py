@@ -141,7 +141,7 @@ def planted(
 @app.command()
 def bundle(
     bundle: Annotated[str, typer.Argument(help="Name or folder of a bundle.")],
-    studies: Annotated[str, typer.Argument(help="A manifest, or embedded:START:COUNT for phantoms.")],
+    studies: Annotated[str, typer.Argument(help="A manifest, or phantom[-held-out]:START:COUNT[:MM].")],
     out: Out,
     split: Annotated[Split, typer.Option(help="Of the manifest.")] = "test",
     classes: Annotated[Path | None, typer.Option(help="JSON list of the masks' class names, background first.")] = None,
@@ -165,6 +165,45 @@ def bundle(
             session, source, limits=Limits(masks_on, reports_on), progress=lambda _, words: status.update(words)
         )
     typer.echo(write_answers(answers, out, resamples=resamples))
+
+
+@app.command()
+def plant(
+    bundle: Annotated[str, typer.Argument(help="Name or folder of a bundle.")],
+    manifest: Annotated[Path, typer.Argument(help="Real scans whose masks hold 1 left lung, 2 right lung.")],
+    out: Out,
+    split: Annotated[Split, typer.Option(help="Of the manifest; never one that was trained on.")] = "test",
+    seeds: Annotated[int, typer.Option(help="Plantings of each finding per scan.")] = 1,
+    device: str = "auto",
+    resamples: Resamples = 1000,
+) -> None:
+    """Plant findings into real scans and compare with the plain scan and a sham edit: a description."""
+    import json
+
+    from rich.console import Console
+
+    from napari_colipri.atomic import write_text
+    from napari_colipri.engine.bundle import open_bundle
+    from napari_colipri.engine.session import Session
+    from training.evaluation.phantoms import planted_scores
+    from training.evaluation.planted import paired_differences
+    from training.evaluation.results import write_figures
+    from training.evaluation.studies import manifest_studies
+    from training.evaluation.tables import planted_table
+
+    session = Session(open_bundle(bundle), device=device, cache_bytes=0)
+    with Console(stderr=True).status("Loading") as status:
+        pairs = planted_scores(
+            session,
+            manifest_studies(manifest, split),
+            seeds=range(seeds),
+            progress=lambda _, words: status.update(words),
+        )
+    rows = paired_differences(pairs, resamples=resamples)
+    text = planted_table(rows)
+    write_figures(out, "planted", [row.to_json() for row in rows], text)
+    write_text(out / "pairs.jsonl", "".join(json.dumps(vars(pair)) + "\n" for pair in pairs))
+    typer.echo(text)
 
 
 @app.command()

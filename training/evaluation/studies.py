@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,13 +125,18 @@ def manifest_studies(path: Path, split: Split, classes: Sequence[str] = ()) -> I
         )
 
 
+_PHANTOMS = re.compile(r"(embedded|phantom|phantom-held-out):(\d+):(\d+)(?::(\d+(?:\.\d+)?))?")
+
+
 def studies_of(source: str, *, split: Split = "test", classes: Path | None = None) -> Iterator[Study]:
     """Return the studies that a command names.
 
     Parameters
     ----------
     source
-        ``embedded:START:COUNT`` for phantoms of the embedded recipe, else the path of a manifest.
+        ``phantom:START:COUNT``, ``phantom-held-out:START:COUNT`` (scanner settings and wordings that are never trained
+        on), each optionally with ``:SPACING_MM``; ``embedded:START:COUNT`` for the first recipe's phantoms; else the
+        path of a manifest.
     split, classes
         Of a manifest; ``classes`` is a JSON list of the masks' class names, background first.
 
@@ -139,11 +145,17 @@ def studies_of(source: str, *, split: Split = "test", classes: Path | None = Non
     EvaluationError
         If the words name nothing.
     """
-    kind, _, rest = source.partition(":")
-    if kind == "embedded":
-        start, _, count = rest.partition(":")
-        if not (start.isdigit() and count.isdigit()):
-            raise EvaluationError(f"{source!r} is not embedded:START:COUNT.", code="bad_source")
-        return embedded_phantoms(range(int(start), int(start) + int(count)))
+    found = _PHANTOMS.fullmatch(source)
+    if found is not None:
+        start, count = int(found[2]), int(found[3])
+        seeds = range(start, start + count)
+        if found[1] == "embedded":
+            return embedded_phantoms(seeds)
+        from training.evaluation.phantoms import phantom_studies
+
+        spacing = float(found[4] or 5.0)
+        return phantom_studies(seeds, regime="train" if found[1] == "phantom" else "held_out", spacing_mm=spacing)
+    if source.partition(":")[0] in ("embedded", "phantom", "phantom-held-out"):
+        raise EvaluationError(f"{source!r} is not KIND:START:COUNT.", code="bad_source")
     names = tuple(json.loads(classes.read_text(encoding="utf-8"))) if classes else ()
     return manifest_studies(Path(source), split, names)

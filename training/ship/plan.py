@@ -27,7 +27,7 @@ class BenchmarkPlan:
     Attributes
     ----------
     studies
-        A manifest, or ``embedded:START:COUNT``.
+        A manifest, or phantoms: see :func:`training.evaluation.studies.studies_of`.
     split, classes
         Of a manifest; ``classes`` is a JSON list of the masks' class names, background first.
     masks, reports
@@ -46,7 +46,7 @@ class BenchmarkPlan:
     def benchmark(self, folder: Path) -> Benchmark:
         """Return the benchmark; paths may be relative to ``folder``."""
         path = folder / self.studies
-        source = self.studies if self.studies.startswith("embedded:") else str(path)
+        source = str(path) if path.is_file() else self.studies
         classes = None if self.classes is None else folder / self.classes
         return Benchmark(
             lambda: studies_of(source, split=self.split, classes=classes),
