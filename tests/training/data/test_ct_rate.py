@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from napari_colipri.ct.open import open_volume
 from napari_colipri.text.findings import FINDING_NAMES
 from tests.training.data.files import SPACING, chest_hu, write_nifti
 from training.data.converters.ct_rate import convert, correction_of, volume_name
@@ -17,7 +19,7 @@ from training.data.converters.tables import Row, read_table
 from training.data.errors import DataError
 from training.data.manifest import check_manifest, write_manifest
 from training.data.records import Correction, Record
-from training.data.study import open_study
+from training.data.study import is_raw, open_study
 
 INTERCEPT = -8192  # as the photon-counting scanner of the set has it
 
@@ -138,6 +140,15 @@ def test_padding_far_below_air_does_not_hide_raw_values(tmp_path: Path) -> None:
     volume, done = open_study(item, tmp_path)
     assert done == ["rescale"]
     np.testing.assert_array_equal(volume.hu[6:], hu[6:])
+
+
+@pytest.mark.parametrize("name", ["acrin-flt-013/acrin-flt-013.nii.gz", "totalsegmentator-pulmonary/ct_cropped.nii.gz"])
+@pytest.mark.parametrize("intercept", [-1024, -8192])
+def test_raw_and_corrected_real_scans_are_told_apart(real_data: Path, name: str, intercept: int) -> None:
+    volume = open_volume(real_data / name)
+    raw = replace(volume, hu=(volume.hu.astype(np.int32) - intercept).astype(np.float32))
+    assert not is_raw(volume, Correction(intercept=intercept))
+    assert is_raw(raw, Correction(intercept=intercept))
 
 
 def test_raw_volumes_without_their_table_are_refused(tmp_path: Path) -> None:
