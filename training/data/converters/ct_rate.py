@@ -6,9 +6,9 @@ CT-CLIP issue 28). The second (``train_fixed``, ``valid_fixed``) holds HU and ri
 rescales twice (CT-CLIP issue 50). So the second is taken as it is, and to the first the table is applied where the
 voxels show that it has not been yet.
 
-The table says neither which slice its position belongs to nor in which order slices are stored. As in a public
-script that corrects them, the third axis grows along the cross product of the first two (towards the head for a supine patient), from
-that position.
+The table says neither which slice its position belongs to nor in which order slices are stored. As in a public script
+that corrects them, the third axis grows along the cross product of the first two (towards the head for a supine
+patient), from that position.
 """
 
 from __future__ import annotations
