@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_colipri.atomic import write_text
+from napari_colipri.engine.bundle import Bundle
 from napari_colipri.engine.session import Session
 from napari_colipri.engine.types import Encoding, Segmentation
 from napari_colipri.progress import Progress, report_nothing
@@ -59,6 +60,8 @@ class BundleAnswers:
         Of studies with a report and facts; None with fewer than two.
     reports
         Written, beside what was to be said.
+    probe_thresholds
+        Per finding, as the bundle states them.
     """
 
     bundle: str
@@ -68,6 +71,7 @@ class BundleAnswers:
     masks: tuple[CaseMasks, ...] = ()
     embeddings: Embeddings | None = None
     reports: tuple[ReportPair, ...] = ()
+    probe_thresholds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -157,7 +161,17 @@ def score_bundle(
         tuple(out.masks),
         _embeddings(out),
         tuple(out.reports),
+        _thresholds(bundle),
     )
+
+
+def _thresholds(bundle: Bundle) -> dict[str, float]:
+    """Return the probe's thresholds; one that is never reached is infinite."""
+    probes = bundle.config.adapters.probes
+    if probes is None:
+        return {}
+    stated = zip(probes.findings, probes.thresholds, strict=True)
+    return {name: float("inf") if value is None else value for name, value in stated}
 
 
 def _embeddings(out: _Gathered) -> Embeddings | None:
@@ -177,10 +191,11 @@ def write_answers(answers: BundleAnswers, folder: Path, *, resamples: int = 1000
     """Write scores, tables and plots into ``folder`` and return the tables as one Markdown text."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
-    for name, scores in (("zero-shot", answers.zero_shot), ("probe", answers.probe)):
+    known = answers.probe_thresholds or None
+    for name, scores, thresholds in (("zero-shot", answers.zero_shot, None), ("probe", answers.probe, known)):
         if scores is not None and scores.answered:
             write_scores(scores, folder / f"{name}.jsonl")
-            figures = classify(scores, resamples=resamples)
+            figures = classify(scores, thresholds, resamples=resamples)
             parts.append((name, f"Findings, {name}", figures.to_json(), classification_table(figures)))
             plot_roc(scores, folder / f"{name}-roc.png")
     if answers.masks:

@@ -139,14 +139,17 @@ def _retrieval(new: BundleAnswers, old: BundleAnswers, resamples: int) -> tuple[
     return _difference("image → report R@10", both[0], both[1], patients, resamples), []
 
 
-def _clinical(pairs: Sequence[ReportPair], weights: Floats) -> Floats:
+def _clinical(pairs: Sequence[ReportPair]) -> Any:
+    """Return the statistic of clinical F1 per finding; every report is read once."""
     made = [said_in(pair.generated) for pair in pairs]
     true = [said_by_facts(p.facts) if p.facts is not None else said_in(p.reference) for p in pairs]
-    columns = []
-    for name in FINDING_NAMES:
-        called, there = (np.array([name in each for each in side]) for side in (made, true))
-        columns.append(f1(called.astype(float), there, weights, 0.5))
-    return np.stack(columns, axis=1)
+    called, there = (np.array([[name in each for name in FINDING_NAMES] for each in side]) for side in (made, true))
+
+    def statistic(weights: Floats) -> Floats:
+        columns = [f1(called[:, i].astype(float), there[:, i], weights, 0.5) for i in range(len(FINDING_NAMES))]
+        return np.stack(columns, axis=1)
+
+    return statistic
 
 
 def _reports(new: BundleAnswers, old: BundleAnswers, resamples: int) -> tuple[Difference | None, list[str]]:
@@ -155,7 +158,7 @@ def _reports(new: BundleAnswers, old: BundleAnswers, resamples: int) -> tuple[Di
     if not new.reports:
         return None, ["written reports"]
     patients = [pair.patient for pair in old.reports]
-    a, b = (lambda w, p=answers.reports: _clinical(p, w) for answers in (new, old))
+    a, b = (_clinical(answers.reports) for answers in (new, old))
     return _difference("clinical F1, macro", a, b, patients, resamples), []
 
 
