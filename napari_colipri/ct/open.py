@@ -6,7 +6,7 @@ import logging
 import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from napari_colipri.ct.checks import sample, voxel_reasons
 from napari_colipri.ct.geometry import geometry_facts, geometry_reasons
@@ -18,6 +18,9 @@ from napari_colipri.ct.readers.stream import GZIP_MAGIC
 from napari_colipri.ct.volume import CTVolume
 from napari_colipri.errors import ColipriError, OutOfResources, StudyRefused
 from napari_colipri.progress import CancelToken, Progress, report_nothing
+
+if TYPE_CHECKING:
+    from napari_colipri.ct.readers.dicom import AskSeries
 
 __all__ = ["format_of", "open_volume", "read_passport"]
 
@@ -35,6 +38,7 @@ def open_volume(
     series_uid: str | None = None,
     progress: Progress = report_nothing,
     cancel: CancelToken | None = None,
+    ask: AskSeries | None = None,
 ) -> CTVolume:
     """Open a study.
 
@@ -42,7 +46,7 @@ def open_volume(
     ----------
     path
         A NIfTI, NRRD or MetaImage file, a DICOM folder or one file of it, or a zip of any of these.
-    series_uid, progress, cancel
+    series_uid, progress, cancel, ask
         As :func:`napari_colipri.ct.readers.dicom.read_dicom` takes them; other formats hold one volume.
 
     Returns
@@ -61,7 +65,7 @@ def open_volume(
     """
     path = Path(path)
     try:
-        volume = _read(path, series_uid, progress, cancel)
+        volume = _read(path, series_uid, progress, cancel, ask)
     except StudyRefused as error:
         raise error.at(path) from error
     except ColipriError:
@@ -154,11 +158,13 @@ def _may_be_nifti(head: bytes) -> bool:
     return head.startswith((GZIP_MAGIC, *sizes))
 
 
-def _read(path: Path, series_uid: str | None, progress: Progress, cancel: CancelToken | None) -> CTVolume:
+def _read(
+    path: Path, series_uid: str | None, progress: Progress, cancel: CancelToken | None, ask: AskSeries | None
+) -> CTVolume:
     kind = format_of(path)
     if kind == "zip":
         with unpacked(path, lambda part, said: progress(0.4 * part, said), cancel) as folder:
-            inner = _read(folder, series_uid, lambda part, said: progress(0.4 + 0.6 * part, said), cancel)
+            inner = _read(folder, series_uid, lambda part, said: progress(0.4 + 0.6 * part, said), cancel, ask)
         return replace(inner, source=replace(inner.source, path=str(path)))
     if kind == "nifti":
         from napari_colipri.ct.readers.nifti import read_nifti
@@ -171,12 +177,12 @@ def _read(path: Path, series_uid: str | None, progress: Progress, cancel: Cancel
     from napari_colipri.ct.readers.dicom import read_dicom
 
     try:
-        return read_dicom(path, series_uid, progress, cancel)
+        return read_dicom(path, series_uid, progress, cancel, ask)
     except StudyRefused as error:
         only = _only_image(path) if kind == "folder" and error.code == "not_dicom" else None
         if only is None:
             raise
-    return _read(only, series_uid, progress, cancel)
+    return _read(only, series_uid, progress, cancel, ask)
 
 
 def _only_image(folder: Path) -> Path | None:

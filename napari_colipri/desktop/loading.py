@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_colipri.desktop.series import several_series
 from napari_colipri.errors import ColipriError, StudyRefused
 from napari_colipri.progress import CancelToken, Progress
 
 if TYPE_CHECKING:
     from napari_colipri.ct.display import DisplayVolume
+    from napari_colipri.ct.readers.dicom import SeriesInfo
     from napari_colipri.ct.volume import CTVolume
     from napari_colipri.engine.bundle import Bundle
 
@@ -43,11 +45,26 @@ def study_name(path: str | Path) -> str:
     return name
 
 
-def load_study(path: str | Path, progress: Progress, cancel: CancelToken) -> LoadedStudy:
+def load_study(
+    path: str | Path, progress: Progress, cancel: CancelToken, *, series_uid: str | None = None, ask: bool = False
+) -> LoadedStudy:
     """Read a study and prepare its display copy.
+
+    Parameters
+    ----------
+    path
+        File or folder.
+    progress, cancel
+        Told and asked while reading.
+    series_uid
+        Which series of a DICOM folder.
+    ask
+        Whether to ask where there are several; if not, the largest CT volume is read and its passport says so.
 
     Raises
     ------
+    SeveralSeries
+        Only with ``ask``.
     StudyRefused
         With the reason's sentence.
     Cancelled
@@ -57,7 +74,16 @@ def load_study(path: str | Path, progress: Progress, cancel: CancelToken) -> Loa
     from napari_colipri.ct.open import open_volume
     from napari_colipri.desktop.layers import warm_up
 
-    volume = open_volume(path, progress=lambda fraction, text: progress(0.85 * fraction, text), cancel=cancel)
+    def several(groups: list[SeriesInfo]) -> str | None:
+        from napari_colipri.ct.readers.dicom import LEAST_IMAGES
+
+        raise several_series(groups, LEAST_IMAGES)
+
+    def reading(fraction: float, text: str) -> None:
+        progress(0.85 * fraction, text)
+
+    question = several if ask else None
+    volume = open_volume(path, series_uid=series_uid, progress=reading, cancel=cancel, ask=question)
     cancel.check()
     progress(0.88, "Preparing the planes")
     display = to_display(volume)

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_colipri.desktop.jobs import Jobs
 from napari_colipri.desktop.loading import LoadedStudy, load_study, study_name
+from napari_colipri.desktop.series import SeveralSeries
 
 __all__ = ["Opener", "Room"]
 
@@ -32,6 +33,9 @@ class Room(Protocol):
     def on_opened(self, study: LoadedStudy) -> None:
         """Show the study."""
 
+    def on_several(self, several: SeveralSeries) -> None:
+        """Ask which series to open."""
+
     def on_not_opened(self, error: BaseException) -> None:
         """Say why there is none: it is refused, or something failed."""
 
@@ -52,15 +56,16 @@ class Opener:
     def __init__(self, parent: QWidget, jobs: Jobs, room: Room) -> None:
         self._parent, self._jobs, self._room = parent, jobs, room
         self._job: int | None = None
+        self._asking = False
         self._path: Path | None = None
         self._then: Callable[[], None] | None = None
 
     @property
     def opening(self) -> Path | None:
-        """What is being read now, or None."""
-        return None if self._job is None else self._path
+        """What is being read now or waits for a series to be chosen, or None."""
+        return self._path if self._asking or self._job is not None else None
 
-    def open(self, path: str | Path, then: Callable[[], None] | None = None) -> None:
+    def open(self, path: str | Path, then: Callable[[], None] | None = None, *, series_uid: str | None = None) -> None:
         """Read a study; what was being read before is given up.
 
         Parameters
@@ -69,22 +74,33 @@ class Opener:
             File or folder.
         then
             What to do once it is on screen; see :meth:`take_then`.
+        series_uid
+            Which series of a folder; without it the user is asked where there are several.
         """
         if self._job is not None:
             self._jobs.cancel(self._job)
-        self._path, self._then = Path(path), then
+        self._path, self._then, self._asking = Path(path), then, False
         self._room.on_opening(study_name(path))
         self._job = self._jobs.start(
-            partial(load_study, path), done=self._done, failed=self._failed, progress=self._room.on_progress
+            partial(load_study, path, series_uid=series_uid, ask=True),
+            done=self._done,
+            failed=self._failed,
+            progress=self._room.on_progress,
         )
 
+    def choose_series(self, uid: str) -> None:
+        """Open the series that the user chose of the folder that was asked about."""
+        if self._asking and self._path is not None:
+            self.open(self._path, self._then, series_uid=uid)
+
     def cancel(self) -> bool:
-        """Give up reading; whether something was being read."""
+        """Give up reading or asking; whether there was something to give up."""
+        there = self.opening is not None
         job, self._job = self._job, None
-        self._then = None
+        self._then, self._asking = None, False
         if job is not None:
             self._jobs.cancel(job)
-        return job is not None
+        return there
 
     def take_then(self) -> Callable[[], None] | None:
         """Return what is to be done now that the study is on screen, once."""
@@ -112,5 +128,10 @@ class Opener:
         self._room.on_opened(study)
 
     def _failed(self, error: BaseException) -> None:
-        self._job = self._then = None
+        self._job = None
+        if isinstance(error, SeveralSeries):
+            self._asking = True
+            self._room.on_several(error)
+            return
+        self._then = None
         self._room.on_not_opened(error)

@@ -17,7 +17,7 @@ __all__ = [
     "analysing",
     "anew",
     "cancelled",
-    "closed",
+    "choosing",
     "done",
     "failed",
     "opened",
@@ -25,6 +25,7 @@ __all__ = [
     "progressed",
     "reexamined",
     "refused",
+    "removed",
     "restarted",
     "restated",
 ]
@@ -35,6 +36,7 @@ class Phase(StrEnum):
 
     EMPTY = "empty"
     OPENING = "opening"
+    CHOOSING = "choosing"
     READY = "ready"
     BUSY = "busy"
     DONE = "done"
@@ -83,7 +85,7 @@ class State:
     @property
     def working(self) -> bool:
         """Whether something runs that can be cancelled."""
-        return self.phase in (Phase.OPENING, Phase.BUSY)
+        return self.phase in (Phase.OPENING, Phase.CHOOSING, Phase.BUSY)
 
     @property
     def can_analyse(self) -> bool:
@@ -96,6 +98,11 @@ def opening(state: State, study: str) -> State:
     return replace(
         state, phase=Phase.OPENING, study=study, fraction=0.0, text="Reading", message="", advice="", restartable=False
     )
+
+
+def choosing(state: State) -> State:
+    """Ask which of several series to open."""
+    return replace(state, phase=Phase.CHOOSING, fraction=0.0, text="")
 
 
 def opened(study: str, passport: Passport) -> State:
@@ -141,7 +148,7 @@ def reexamined(state: State, passport: Passport) -> State:
 
 def progressed(state: State, fraction: float, text: str) -> State:
     """Move the bar; it never moves backwards within one run."""
-    if not state.working:
+    if not state.working or state.phase is Phase.CHOOSING:
         return state
     return replace(state, fraction=max(state.fraction, min(1.0, fraction)), text=text)
 
@@ -180,6 +187,8 @@ def restarted(state: State) -> State:
     return replace(state, phase=phase, message="The engine runs again.", advice="", restartable=False)
 
 
-def closed() -> State:
-    """Return the state without a study."""
-    return State()
+def removed(state: State) -> State:
+    """Say that the study on screen is gone; another one may be on its way."""
+    if state.phase not in (Phase.OPENING, Phase.CHOOSING):
+        return State()
+    return State(phase=state.phase, study=state.study, fraction=state.fraction, text=state.text)

@@ -32,6 +32,7 @@ from napari_colipri.desktop.opener import Opener
 from napari_colipri.desktop.panels.dock import Panels
 from napari_colipri.desktop.preferences import Preferences, load_preferences
 from napari_colipri.desktop.screen import Screen
+from napari_colipri.desktop.series import SeveralSeries
 from napari_colipri.desktop.services import Services
 from napari_colipri.desktop.state import Phase, State
 from napari_colipri.desktop.statusbar import Readout
@@ -181,6 +182,7 @@ class ColipriWidget(QWidget):
             (status.restart, self.restart_engine),
             (status.choose_model, partial(self.show_models, True)),
             (self.panels.models.closed, partial(self.show_models, False)),
+            (self.panels.series.chosen, self.opener.choose_series),
             *self.model_desk.signals(),
             (view.plane, self.screen.choose_plane),
             (view.window_chosen, self.screen.choose_window),
@@ -248,6 +250,11 @@ class ColipriWidget(QWidget):
         if then is not None:
             then()
 
+    def on_several(self, several: SeveralSeries) -> None:
+        """Ask which series of a folder to open."""
+        self.panels.series.ask(several)
+        self._set(states.choosing(self.state))
+
     def on_not_opened(self, error: BaseException) -> None:
         """Say why a study is not shown."""
         if isinstance(error, Cancelled):
@@ -276,7 +283,7 @@ class ColipriWidget(QWidget):
         self.study = None
         self._leave_run()
         self.answers.turn_to(None)
-        self._set(states.closed() if self.opener.opening is None else states.opening(states.closed(), self.state.study))
+        self._set(states.removed(self.state))
 
     def _leave_run(self) -> None:
         self._waiting = False

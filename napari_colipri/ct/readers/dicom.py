@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,10 +23,12 @@ from napari_colipri.ct.volume import CTVolume, Source
 from napari_colipri.errors import StudyRefused
 from napari_colipri.progress import CancelToken, Progress, report_nothing
 
-__all__ = ["SeriesInfo", "find_series", "read_dicom"]
+__all__ = ["LEAST_IMAGES", "AskSeries", "SeriesInfo", "find_series", "read_dicom"]
 
 #: More files than this are an archive, not a study.
 MAX_FILES = 20_000
+#: A CT series of fewer images (a test slice, a key image) is no volume that anybody has to choose against.
+LEAST_IMAGES = 4
 #: Codes that say a file is no DICOM image: nothing is lost by passing over it in a folder.
 _PASSED_OVER = ("not_dicom", "not_an_image", "empty")
 
@@ -53,6 +56,10 @@ class SeriesInfo:
     voxels: int
     description: str = field(repr=False)
     headers: tuple[SliceHeader, ...] = field(repr=False)
+
+
+#: Told every series of a folder with several CT volumes; returns the series UID to read, and may raise to stop.
+AskSeries: TypeAlias = Callable[[list[SeriesInfo]], str | None]
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ def read_dicom(
     series_uid: str | None = None,
     progress: Progress = report_nothing,
     cancel: CancelToken | None = None,
+    ask: AskSeries | None = None,
 ) -> CTVolume:
     """Read a CT volume from a DICOM folder or from one file of it.
 
@@ -95,6 +103,8 @@ def read_dicom(
         Which series; without it the one with most voxels, and the passport says so.
     progress, cancel
         Told and asked per file.
+    ask
+        Asked which series, where neither ``series_uid`` nor a file says so and several CT volumes are there.
 
     Returns
     -------
@@ -108,16 +118,21 @@ def read_dicom(
     """
     with lenient():
         try:
-            return _read(path, series_uid, progress, cancel)
+            return _read(path, series_uid, progress, cancel, ask)
         except StudyRefused as error:
             raise error.at(path) from error
 
 
-def _read(path: Path, series_uid: str | None, progress: Progress, cancel: CancelToken | None) -> CTVolume:
+def _read(
+    path: Path, series_uid: str | None, progress: Progress, cancel: CancelToken | None, ask: AskSeries | None
+) -> CTVolume:
     scan = _scan(path, lambda part, said: progress(0.3 * part, said), cancel)
     if not scan.headers:
         raise _nothing(path, scan)
     groups = _group(scan.headers)
+    volumes = {info.series_uid for info in groups if info.kind == "ct" and info.images >= LEAST_IMAGES}
+    if ask is not None and series_uid is None and len(volumes) > 1 and not path.is_file():
+        series_uid = ask(groups)
     chosen = _choose(groups, path, series_uid)
     preferred = path if path.is_file() else None
     usable, skipped = _decodable(chosen, scan.skipped, path)

@@ -30,6 +30,7 @@ __all__ = [
     "numbers",
     "open_header",
     "text",
+    "texts",
     "value",
     "words",
 ]
@@ -121,13 +122,18 @@ def text(dataset: Dataset, keyword: str) -> str:
     return "" if found is None else str(found).strip(" \0")
 
 
-def words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """Return the values of a multi-valued string in upper case."""
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of a multi-valued string, stripped."""
     found = value(dataset, keyword)
     if found is None:
         return ()
     items = [found] if isinstance(found, str) or not hasattr(found, "__iter__") else list(found)
-    return tuple(str(item).strip().upper() for item in items)
+    return tuple(str(item).strip() for item in items)
+
+
+def words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of a multi-valued string in upper case."""
+    return tuple(item.upper() for item in texts(dataset, keyword))
 
 
 def items(dataset: Dataset, keyword: str) -> list[Dataset]:

@@ -13,6 +13,7 @@ from napari_colipri.ct.readers.dicom_elements import (
     numbers,
     open_header,
     text,
+    texts,
     value,
     words,
 )
@@ -248,7 +249,7 @@ def _header(path: Path, opened: Opened) -> SliceHeader:
         lossy=_is_lossy(opened.syntax, text(dataset, "LossyImageCompression")),
         burned_in=text(dataset, "BurnedInAnnotation").upper() == "YES",
         description=text(dataset, "SeriesDescription"),
-        kernel="/".join(words(dataset, "ConvolutionKernel")),
+        kernel="/".join(texts(dataset, "ConvolutionKernel")),
     )
 
 

@@ -6,10 +6,11 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_colipri.desktop.panels.model import ModelPanel
 from napari_colipri.desktop.panels.parts import scrolled
+from napari_colipri.desktop.panels.series import SeriesPanel
 from napari_colipri.desktop.panels.status import StatusPanel
 from napari_colipri.desktop.panels.tabs import LEAST_HEIGHT, Tabs
 from napari_colipri.desktop.panels.view import ViewPanel
-from napari_colipri.desktop.state import State
+from napari_colipri.desktop.state import Phase, State
 
 __all__ = ["Panels"]
 
@@ -25,6 +26,7 @@ class Panels:
 
     def __init__(self, dock: QWidget) -> None:
         self.status, self.view, self.tabs, self.models = StatusPanel(), ViewPanel(), Tabs(), ModelPanel()
+        self.series = SeriesPanel()
         body = QWidget()
         layout = QVBoxLayout(body)
         layout.setContentsMargins(10, 8, 10, 8)
@@ -36,7 +38,8 @@ class Panels:
         self._models_area = scrolled(self.models)
         self._models_area.setMinimumHeight(LEAST_HEIGHT)
         layout.addWidget(self._models_area, 1)
-        self._shown = self._choosing = False
+        layout.addWidget(self.series, 1)
+        self._shown = self._choosing = self._asking = False
         self._place()
         # On a low screen the dock scrolls; without this it would make napari's window higher than the screen.
         outer = QVBoxLayout(dock)
@@ -58,12 +61,13 @@ class Panels:
         """Show what goes with a state."""
         self.status.show_state(state)
         self.tabs.report.all_button.setEnabled(state.analysed)
-        self._shown = state.shown
+        self._shown, self._asking = state.shown, state.phase is Phase.CHOOSING
         self._place()
 
     def _place(self) -> None:
         self.view.setEnabled(self._shown)
-        self.view.setVisible(self._shown and not self._choosing)
-        self.tabs.setVisible(not self._choosing)
-        self._models_area.setVisible(self._choosing)
-        self.status.model_button.setEnabled(not self._choosing)
+        self.view.setVisible(self._shown and not self._choosing and not self._asking)
+        self.tabs.setVisible(not self._choosing and not self._asking)
+        self._models_area.setVisible(self._choosing and not self._asking)
+        self.series.setVisible(self._asking)
+        self.status.model_button.setEnabled(not self._choosing and not self._asking)

@@ -14,7 +14,13 @@ __all__ = ["StatusPanel"]
 
 _BADGES = {"ok": "OK", "warn": "Check", "refuse": "Refused"}
 
-_TONES = {Phase.OPENING: "busy", Phase.BUSY: "busy", Phase.REFUSED: "refuse", Phase.FAILED: "refuse"}
+_TONES = {
+    Phase.OPENING: "busy",
+    Phase.CHOOSING: "busy",
+    Phase.BUSY: "busy",
+    Phase.REFUSED: "refuse",
+    Phase.FAILED: "refuse",
+}
 
 
 class StatusPanel(QWidget):
@@ -104,7 +110,7 @@ class StatusPanel(QWidget):
         self.study.setToolTip(state.study)
         self.heading.setText(heading)
         self.sentence.setText(sentence)
-        self.bar.setVisible(state.working)
+        self.bar.setVisible(state.working and state.phase is not Phase.CHOOSING)
         self.bar.setValue(round(state.fraction * 1000))
         self.cancel_button.setVisible(state.working)
         self.restart_button.setVisible(state.restartable)
@@ -122,7 +128,7 @@ class StatusPanel(QWidget):
         verdict = None if state.passport is None else state.passport.verdict
         if state.phase is Phase.REFUSED and not state.shown:
             verdict = "refuse"
-        self.badge.setVisible(verdict is not None and state.phase is not Phase.OPENING)
+        self.badge.setVisible(verdict is not None and state.phase not in (Phase.OPENING, Phase.CHOOSING))
         if verdict is not None:
             set_property(self.badge, "badge", verdict)
             self.badge.setText(_BADGES[verdict])
@@ -138,6 +144,8 @@ def _words(state: State) -> tuple[str, str]:
         )
     if state.phase is Phase.OPENING:
         return f"Opening: {state.text}", ""
+    if state.phase is Phase.CHOOSING:
+        return "Which series?", "This study holds several. The largest CT volume is selected."
     if state.phase is Phase.READY:
         return (
             "Ready to analyse",
