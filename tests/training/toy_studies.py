@@ -42,7 +42,8 @@ def toy_study(seed: int, name: str = "toy") -> Study:
     facts = [Fact("Lung nodule", "left", 40.0)] * nodule + [Fact("Cardiomegaly")] * large
     key = f"{name}-{seed}"
     labels = {"Lung nodule": nodule, "Cardiomegaly": large}
-    return Study(key, key, volume, labels, REPORTS[nodule, large], tuple(facts), mask, CLASSES)
+    report = REPORTS[nodule, large]
+    return Study(key, key, volume, labels, report, tuple(facts), mask, CLASSES, (report.upper(),))
 
 
 def toy_studies(start: int, count: int, name: str = "toy") -> Iterator[Study]:

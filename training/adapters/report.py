@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,7 +74,8 @@ def train_report(
     bundle
         Whose projector and vocabulary are used.
     train, valid
-        Tokens of disjoint patients, cached with this bundle; studies without a report are passed over.
+        Tokens of disjoint patients, cached with this bundle; studies without a report are passed over,
+        and where a study has its report in several wordings, one is drawn at each step.
     recipe
         What and how long.
     log
@@ -105,18 +107,26 @@ def train_report(
         )
     rows, held_out = _with_reports(train), _with_reports(valid)
 
-    def terms(tokens: TokenSet, picked: Sequence[int]) -> tuple[Tensor, int]:
+    rng = np.random.default_rng(recipe.schedule.seed)
+
+    def wording(index: int) -> str:
+        every = (train.studies[index].report, *train.studies[index].other_reports)
+        return every[int(rng.integers(len(every)))]
+
+    def terms(tokens: TokenSet, picked: Sequence[int], texts: list[str]) -> tuple[Tensor, int]:
         with torch.no_grad():
             memory = encoder.project(tokens.batch(picked).tokens)
-        ids, mask = (torch.from_numpy(a) for a in tokenizer.encode([tokens.studies[i].report for i in picked]))
+        ids, mask = (torch.from_numpy(each) for each in tokenizer.encode(texts))
         return next_word_terms(decoder(ids, memory), ids, mask), int(mask[:, 1:].sum())
 
     def loss_of(picked: list[int]) -> Tensor:
-        total, words = terms(train, [rows[index] for index in picked])
+        chosen = [rows[index] for index in picked]
+        total, words = terms(train, chosen, [wording(index) for index in chosen])
         return total / words
 
     def valid_loss() -> float:
-        found = [terms(valid, held_out[start : start + 16]) for start in range(0, len(held_out), 16)]
+        parts = [held_out[start : start + 16] for start in range(0, len(held_out), 16)]
+        found = [terms(valid, part, [valid.studies[index].report for index in part]) for part in parts]
         return sum(float(total) for total, _ in found) / sum(words for _, words in found)
 
     fitted = fit(decoder, loss_of, valid_loss, len(rows), recipe.schedule, log=log, progress=progress)

@@ -46,6 +46,7 @@ class CachedStudy:
     file: str
     report: str = ""
     facts: tuple[Fact, ...] | None = None
+    other_reports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,7 @@ def cache_tokens(
             "patient": study.patient,
             "file": name,
             "report": study.report,
+            "other_reports": list(study.other_reports),
             "facts": None if study.facts is None else [vars(fact) for fact in study.facts],
         }
         if not (folder / name).exists():
@@ -177,7 +179,14 @@ class TokenSet:
         found = []
         for number, item in read_lines(self.folder / _LIST):
             facts = None if item.get("facts") is None else facts_from_json(item["facts"])
-            study = CachedStudy(item["study"], item["patient"], Path(item["file"]).name, item.get("report", ""), facts)
+            study = CachedStudy(
+                item["study"],
+                item["patient"],
+                Path(item["file"]).name,
+                item.get("report", ""),
+                facts,
+                tuple(item.get("other_reports", ())),
+            )
             if not (self.folder / study.file).is_file():
                 raise EvaluationError(f"{_LIST} line {number}: {study.file} is missing.", code="missing_file")
             found.append(study)

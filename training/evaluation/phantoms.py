@@ -28,6 +28,8 @@ __all__ = ["phantom_studies", "planted_scores"]
 
 #: Edge of the box that a phantom's grid covers, mm.
 _BOX_MM = 360.0
+#: Texts per phantom.
+_REPORTS = 4
 
 
 def _labels(phantom: Phantom, spacing_mm: float) -> dict[str, int]:
@@ -58,11 +60,15 @@ def phantom_studies(seeds: Sequence[int], *, regime: Regime = "train", spacing_m
         phantom = make_phantom(seed, shape=(edge,) * 3, spacing_mm=(spacing_mm,) * 3, regime=regime)
         source = Source("nifti", f"phantom-{seed}")
         volume = CTVolume(phantom.hu, phantom.affine, measure(phantom.hu.shape, phantom.affine), source)
-        report = write_report(phantom.findings, phantom.undecided, seed, wording=regime).text
+        report, *others = (
+            write_report(phantom.findings, phantom.undecided, seed, variant=variant, wording=regime).text
+            for variant in range(_REPORTS)
+        )
         facts = tuple(Fact(item.name, item.side or "", item.size_mm or None) for item in phantom.findings)
         key = f"phantom-{regime}-{seed}"
         labels = _labels(phantom, spacing_mm)
-        yield Study(key, key, volume, labels, report, facts, merge_labels(phantom.labels), SHORT_CLASSES)
+        mask = merge_labels(phantom.labels)
+        yield Study(key, key, volume, labels, report, facts, mask, SHORT_CLASSES, tuple(others))
 
 
 def _with(volume: CTVolume, hu: npt.NDArray[Any]) -> CTVolume:

@@ -46,6 +46,8 @@ class Study:
         uint8 [i, j, k] on the volume's grid, 255 = unknown; or None.
     classes
         Names of the mask's labels, background first.
+    other_reports
+        The same facts in other words, for training.
     """
 
     study: str
@@ -56,6 +58,7 @@ class Study:
     facts: tuple[Fact, ...] | None = None
     mask: npt.NDArray[np.uint8] | None = None
     classes: tuple[str, ...] = ()
+    other_reports: tuple[str, ...] = ()
 
 
 def embedded_phantoms(seeds: Sequence[int]) -> Iterator[Study]:

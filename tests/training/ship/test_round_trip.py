@@ -241,6 +241,7 @@ def test_tokens_are_not_encoded_twice(world: World) -> None:
     again = cache_tokens(session, toy_studies(500, 25), world.folder / "valid", images=True)
     assert session.encoded == 1
     assert len(again) == 25
+    assert again.studies[0].other_reports == (again.studies[0].report.upper(),)
     np.testing.assert_array_equal(again.arrays(0)["tokens"], world.valid.arrays(0)["tokens"])
     other = Session(open_bundle(write_tiny_bundle(world.folder / "third", seed=3)), device="cpu")
     with pytest.raises(EvaluationError, match="another bundle"):
