@@ -47,7 +47,7 @@ def checkpoint_blocks(task: Task) -> None:
         vars(block)["forward"] = partial(_recomputed, block.forward)
 
 
-def compile_blocks(task: Task) -> None:
-    """Compile each block by itself: quick to compile, and the first forward of every block alike reuses it."""
+def compile_blocks(task: Task, backend: str = "inductor") -> None:
+    """Compile each block by itself: quick to compile, and blocks that are alike share what was compiled."""
     for block in transformer_blocks(task):
-        vars(block)["forward"] = torch.compile(block.forward)
+        vars(block)["forward"] = torch.compile(block.forward, backend=backend)

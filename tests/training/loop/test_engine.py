@@ -13,7 +13,7 @@ import torch
 from tests.training import tiny
 from tests.training.loop.runs import Numbered, config, lines, trainer
 from training.loop import checkpoint
-from training.loop.blocks import checkpoint_blocks, transformer_blocks
+from training.loop.blocks import checkpoint_blocks, compile_blocks, transformer_blocks
 from training.loop.engine import Trainer
 from training.loop.errors import CheckpointError, ConfigError, Diverged
 
@@ -107,6 +107,26 @@ def test_checkpointed_blocks_give_the_gradients_of_plain_ones() -> None:
     tiny.assert_same_gradients(gradients[1], gradients[0])
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own
+def test_compiled_blocks_give_the_gradients_of_plain_ones_and_are_compiled_once() -> None:
+    from torch._dynamo.utils import counters
+
+    gradients = []
+    for compiled in (False, True):
+        task = tiny.task(tiny.OBJECTIVES["dense"])
+        if compiled:
+            counters.clear()
+            compile_blocks(task, backend="aot_eager")  # traced as on a GPU, without its code generator
+            checkpoint_blocks(task)
+        batch = tiny.batch()
+        task.prepare(batch)
+        task(batch)["loss"].backward()
+        gradients.append(tiny.gradients(task))
+    tiny.assert_same_gradients(gradients[1], gradients[0])
+    assert counters["stats"]["unique_graphs"] == 1  # two blocks of the vision tower, one graph
+    assert not counters["graph_break"]
+
+
 def test_recomputing_blocks_keeps_less() -> None:
     kept = []
     for recompute in (False, True):
@@ -177,3 +197,10 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="another objectives"):
         trainer(tmp_path, made=config(tiny.OBJECTIVES["masked"]))
     assert trainer(tmp_path, steps=9).step_count == 1  # a longer run is the same recipe
+
+
+def test_batches_read_ahead_by_other_processes_change_nothing(tmp_path: Path) -> None:
+    alone, ahead = trainer(tmp_path / "alone", steps=2), trainer(tmp_path / "ahead", steps=2, workers=1)
+    alone.run()
+    ahead.run()
+    assert_bitwise_equal(alone, ahead)
