@@ -60,7 +60,7 @@ def build_body(c: Canvas, p: Patient, reference: Body) -> Body:
     body = _geometry(c, p)
     body.texture = 0.75 * c.noise(p.rng("texture"), 13.0) + 0.65 * c.noise(p.rng("slow texture"), 40.0)
     fine = c.noise(p.rng("fine texture"), 6.0)
-    leaves = 128 if min(c.grid.spacing_mm) > 3.0 else 256
+    leaves = 256 if min(c.grid.spacing_mm) > 3.0 else 512
     body.trees = grow_all(reference.canvas, reference.lungs, p, leaves)
     paint_wall(c, body.chest, p, body.texture)
     paint_abdomen(c, body.chest, p, body.texture)

@@ -117,3 +117,46 @@ def manifest(
         raise typer.BadParameter(f"{pool} holds no phantom.")
     write_text(out, "\n".join(lines) + "\n")
     typer.echo(f"{len(lines)} lines in {out}")
+
+
+@app.command()
+def plant(
+    study: Annotated[Path, typer.Argument(help="Scan: any study that the product reads.")],
+    lungs: Annotated[Path, typer.Argument(help="NIfTI mask of both lungs: 1 left and 2 right, or one label.")],
+    out: Annotated[Path, typer.Argument(help="Folder that takes unplanted, planted, sham and truth.")],
+    finding: Annotated[list[str], typer.Option(help="What to plant; may be repeated.")],
+    seed: int = 0,
+) -> None:
+    """Plant findings into a real scan, and write the sham edit of equal extent beside it.
+
+    Volumes of the evaluation split may only be used for evaluation.
+    """
+    from dataclasses import asdict
+
+    import nibabel
+    import numpy as np
+
+    from napari_colipri.atomic import replace_file, write_json
+    from napari_colipri.ct.open import open_volume
+    from training.phantom.plant import plant_into, sham_edit
+    from training.phantom.real_scan import lung_sides
+
+    volume = open_volume(study)
+    stored = np.asarray(nibabel.load(lungs).dataobj)  # type: ignore[attr-defined]
+    try:
+        mask = stored.astype(np.uint8) if stored.max() > 1 else lung_sides(stored > 0, volume.affine)
+        made = plant_into(volume.hu, volume.affine, mask, finding, seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    out.mkdir(parents=True, exist_ok=True)
+    files = {
+        "unplanted": volume.hu,
+        "planted": made.hu,
+        "sham": sham_edit(volume.hu, made, mask, seed),
+        "truth": made.truth.astype(np.int32),
+    }
+    for name, values in files.items():
+        with replace_file(out / f"{name}.nii.gz") as beside:
+            nibabel.save(nibabel.Nifti1Image(values, volume.affine), beside)
+    write_json(out / "findings.json", [asdict(item) for item in made.findings])
+    typer.echo(f"{len(made.findings)} of {len(finding)} findings planted in {out}")

@@ -109,6 +109,7 @@ def paint_mediastinum(c: Canvas, m: Mediastinum, p: Patient, texture: torch.Tens
     _paint_heart(c, m, p)
     for name, value in values.items():
         c.blend(_WHOLE, c.occupancy(m.tubes[name]), value + 3 * texture, LABEL[name])
+    _thyroid(c, p)
     gullet = m.tubes["esophagus"]
     c.blend(_WHOLE, c.occupancy(gullet), p.muscle_hu - 6, LABEL["esophagus"])
     rng = p.rng("gullet")
@@ -117,6 +118,18 @@ def paint_mediastinum(c: Canvas, m: Mediastinum, p: Patient, texture: torch.Tens
         c.blend(_WHOLE, gas, -600.0)
     c.blend(_WHOLE, c.occupancy(m.airway - 1.6), 35.0)
     c.blend(_WHOLE, c.occupancy(m.airway), -985.0, LABEL["trachea"])
+
+
+def _thyroid(c: Canvas, p: Patient) -> None:
+    """Paint the two lobes beside the trachea; their iodine makes them dense without contrast."""
+    rng = p.rng("thyroid")
+    value = rng.uniform(85, 120) + 0.5 * (p.blood.aorta - 40)
+    for side in (-1, 1):
+        centre = (side * rng.uniform(15, 19), p.spine_y + 62, p.top_z + rng.uniform(26, 40))
+        box = c.box(centre, 26.0)
+        if box is not None:
+            sd = c.ellipsoid(box, centre, (rng.uniform(7, 10), rng.uniform(8, 11), rng.uniform(18, 25)))
+            c.blend(box, c.occupancy(sd), value, LABEL["thyroid_gland"])
 
 
 def _paint_heart(c: Canvas, m: Mediastinum, p: Patient) -> None:

@@ -74,7 +74,10 @@ def build_lungs(c: Canvas, chest: Chest, m: Mediastinum, spine: torch.Tensor, p:
     width = (
         rng.uniform(5, 13) + 2.2 * fat + (9 + fat) * behind + (10 + fat) * high + 5 * step((p.carina_z - 40 - c.z) / 60)
     )
+    ahead = step((c.y - 5) / 60)
+    width = width * (1 - 0.45 * ahead) + (5 + 1.6 * fat) * step((chest.cage + 24) / 20) * ahead
     middle = -5.0 * step((p.carina_z + 30 - c.z) / 60)
+    middle = middle + ahead * (rng.normal(0, 5) + rng.uniform(2, 6) * torch.sin(c.z / rng.uniform(22, 40)))
     septum = (c.x - middle).abs() - width
     solid = smooth_min(solid, septum, 10.0)
     inside = torch.maximum(torch.maximum(chest.cage + 2.0, -chest.above + 1.5), -solid)

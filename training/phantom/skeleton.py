@@ -71,7 +71,12 @@ def _ribs(c: Canvas, chest: Chest, p: Patient) -> None:
     start = (24 - c.x.abs()).clamp(min=-50)
     sd_bone = torch.maximum(torch.maximum(sd, reach), start)
     bone = c.occupancy(sd_bone, min(c.soft_mm, 4.0))
-    c.blend(_WHOLE, bone, _hollow(sd_bone, p.bone_hu + 60, p.bone_hu * 1.2 + rng.uniform(350, 520), 1.8), LABEL["ribs"])
+    c.blend(
+        _WHOLE,
+        bone,
+        _hollow(sd_bone, 0.6 * p.bone_hu + 30, p.bone_hu * 1.2 + rng.uniform(450, 700), 1.8),
+        LABEL["ribs"],
+    )
     cartilage = torch.maximum(torch.maximum(sd, -reach), (chest.around - 0.965) * np.pi * p.half_depth)
     cartilage = torch.where(nearest <= 10, cartilage, torch.full_like(cartilage, 50.0))
     calcified = 260 * max(0.0, (p.age - 50) / 40) * float(rng.random())
@@ -99,7 +104,7 @@ def _spine(c: Canvas, chest: Chest, p: Patient, texture: torch.Tensor) -> None:
     bone = c.occupancy(sd, min(c.soft_mm, 4.0))
     disc = step(1.5 - (0.5 - part.abs()) * p.pitch / rng.uniform(2.0, 3.4))
     plate = torch.exp(-((((0.5 - part.abs()) * p.pitch - 4.2) / 1.6) ** 2))
-    marrow = _hollow(sd, p.bone_hu, p.bone_hu + 230, 2.2) + 160 * plate + 20 * texture
+    marrow = _hollow(sd, p.bone_hu, p.bone_hu + 230, 2.2) + 160 * plate + 45 * texture
     spur = 120 * max(0.0, (p.age - 55) / 35) * float(rng.random())
     marrow = marrow * (1 - disc) + (82 + spur * (sd > -3)) * disc
     c.blend(_WHOLE, bone, marrow)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import nibabel
 import numpy as np
 import pytest
 from scipy import ndimage
+from typer.testing import CliRunner
 
+from training.phantom.cli import app
 from training.phantom.findings import BIT
 from training.phantom.plant import PLANTABLE, plant_into, sham_edit
+from training.phantom.real_scan import lung_sides
 
 
 def scan(flip: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -71,6 +77,32 @@ def test_a_sham_edit_has_the_same_extent_and_no_lesion() -> None:
     inside = made.changed & ndimage.binary_erosion(lungs > 0, iterations=2)
     assert abs(float(np.median(sham[inside])) - float(np.median(hu[inside]))) < 8
     assert abs(float(sham[inside].std()) / float(hu[inside].std()) - 1) < 0.35
+
+
+def test_sides_of_a_mask_without_sides() -> None:
+    for flip in (False, True):
+        _, lungs, affine = scan(flip)
+        assert np.array_equal(lung_sides(lungs > 0, affine), lungs)
+    with pytest.raises(ValueError, match="holds no lung"):
+        lung_sides(np.zeros((4, 4, 4), bool), np.eye(4))
+
+
+def test_the_command_writes_four_volumes_of_one_geometry(tmp_path: Path) -> None:
+    hu, lungs, affine = scan()
+    nibabel.save(nibabel.Nifti1Image(hu, affine), tmp_path / "ct.nii.gz")
+    nibabel.save(nibabel.Nifti1Image((lungs > 0).astype(np.uint8), affine), tmp_path / "lungs.nii.gz")
+    arguments = ["plant", str(tmp_path / "ct.nii.gz"), str(tmp_path / "lungs.nii.gz"), str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*arguments, "--finding", "Lung nodule"])
+    assert done.exit_code == 0, done.output
+    read = {
+        name: np.asarray(nibabel.load(tmp_path / "out" / f"{name}.nii.gz").dataobj)
+        for name in ("unplanted", "planted", "sham", "truth")
+    }
+    assert np.array_equal(read["unplanted"], hu)
+    assert (read["planted"] != hu).any()
+    assert (read["sham"] != hu).any()
+    assert set(np.unique(read["truth"])) == {0, 1 << BIT["Lung nodule"]}
+    assert CliRunner().invoke(app, [*arguments, "--finding", "Cardiomegaly"]).exit_code == 2
 
 
 def test_what_cannot_be_planted_is_named() -> None:

@@ -142,8 +142,8 @@ class Scene:
         return (round(float(at[0]), 1), round(float(at[1]), 1), round(float(at[2]), 1))
 
     def lung(self, box: Box = WHOLE) -> torch.Tensor:
-        """Occupancy of aerated lung in ``box``."""
-        return self.body.canvas.occupancy(self.body.lungs.inside[box])
+        """Voxels of ``box`` that hold any aerated lung: what dense tissue in it must cover to leave no rim of air."""
+        return self.body.lungs.inside[box] < 0.5 * self.body.canvas.soft_mm
 
     def shrink_lungs(self, taken: torch.Tensor, taken_in_reference: torch.Tensor) -> None:
         """Take a region (signed distances on both canvases) away from the lungs."""

@@ -94,7 +94,7 @@ def atelectasis(scene: Scene, rng: np.random.Generator, plan: tuple[str, str, fl
     body = scene.body
     c = body.canvas
     height = c.z - low + lean * (c.y - back) + 4 * body.texture
-    amount = c.occupancy(height - thick, max(c.soft_mm, 3.0)) * (body.lungs.inside < 0) * (body.lungs.lobe == lobe)
+    amount = c.occupancy(height - thick, max(c.soft_mm, 3.0)) * scene.lung() * (body.lungs.lobe == lobe)
     ml = scene.put("Atelectasis", amount, rng.uniform(35, 70) + 0.25 * (body.patient.blood.aorta - 40))
     if ml < 1:
         return None
@@ -150,7 +150,7 @@ def _diffuse_scar(scene: Scene, rng: np.random.Generator, kind: str) -> Finding 
     inside = body.lungs.inside
     if kind == "apical scar":
         depth = float(rng.uniform(5, 20))
-        region = (inside < 0) & of_side & (c.z > body.patient.top_z - 2.2 * depth)
+        region = scene.lung() & of_side & (c.z > body.patient.top_z - 2.2 * depth)
         amount = c.occupancy(-inside - depth * (0.6 + 0.4 * body.texture.clamp(-1, 1)), 4.0) * region
         value, where = rng.uniform(-120, 40), "lung apices" if side == "both" else f"{side} upper lobe"
     else:

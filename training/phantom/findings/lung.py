@@ -86,7 +86,8 @@ def _patch(
     c = body.canvas
     blur = rng.uniform(3, 12)
     edge = c.occupancy(sd, max(c.soft_mm, min(blur, (0.5 if value < -100 else 0.15) * radius)))
-    amount = edge * (body.lungs.inside[box] < 0) * (body.lungs.lobe[box] == lobe)
+    inside = scene.lung(box) if value > -100 else body.lungs.inside[box] < 0
+    amount = edge * inside * (body.lungs.lobe[box] == lobe)
     density = value + grain * body.texture[box]
     lung = c.hu[box]
     return scene.put(name, amount, torch.maximum(density, lung), box)

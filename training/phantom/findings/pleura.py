@@ -46,7 +46,7 @@ def pleural_effusion(scene: Scene, rng: np.random.Generator) -> Finding | None:
 
         body = scene.body
         c = body.canvas
-        sd = torch.maximum(region(body) + ripple * body.texture, body.lungs.inside)
+        sd = torch.maximum(region(body) + ripple * body.texture, body.lungs.inside - 0.5 * c.soft_mm)
         amount = c.occupancy(sd)
         if int((amount > 0.5).sum()) == 0:
             continue
