@@ -148,7 +148,7 @@ def paint_wall(c: Canvas, chest: Chest, p: Patient, texture: torch.Tensor) -> No
     rind = (skin.abs() < 0.5 * c.soft_mm) & (skin <= 0)
     c.hu += torch.where(rind, 1.2 * 70 / max(c.soft_mm, 2.0), 0.0)
     muscle = c.occupancy(chest.trunk)
-    planes = torch.cos(2 * np.pi * (chest.trunk + 13 * texture) / rng.uniform(26, 36))  # fat between muscle layers
+    planes = torch.cos(2 * np.pi * (chest.trunk + 9 * texture) / rng.uniform(26, 36))  # fat between muscle layers
     armpit = torch.exp(-(((chest.around - 0.56) / 0.1) ** 2)) * step((chest.cage - 14) / 8) * upper_part(p, c.z)
     sheets = torch.maximum(0.8 * step((planes - 0.5) / 0.5), step(armpit * 1.5 + 0.3 * texture)) * step(
         (chest.cage - 8) / 5
