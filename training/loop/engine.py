@@ -29,7 +29,7 @@ from training.loop.log import RunLog, Watch
 from training.loop.schedule import progress, rate
 from training.loop.signals import StopRequest
 from training.loop.source import Source, batches_from
-from training.loop.start import freeze, launch, make_optimiser, moved, same_recipe, seed_for, take_weights
+from training.loop.start import check_words, freeze, launch, make_optimiser, moved, same_recipe, seed_for, take_weights
 from training.loop.throughput import Meter
 from training.loop.validation import validate
 from training.objectives.base import Batch
@@ -96,6 +96,7 @@ class Trainer:
         self.accelerator = accelerator or launch(config, cpu=cpu)
         torch.manual_seed(seed_for(config.run.seed))
         self.task = build_task(config.model, config.objectives, config.vocabulary_folder)
+        check_words(self.task)
         if config.start is not None and checkpoint.latest(folder) is None:
             take_weights(self.task, config.start)
         freeze(self.task, config.freeze)

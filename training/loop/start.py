@@ -18,7 +18,10 @@ from training.loop.errors import CheckpointError, ConfigError
 from training.objectives.base import Batch
 from training.objectives.task import Task
 
-__all__ = ["freeze", "launch", "make_optimiser", "moved", "same_recipe", "seed_for", "take_weights"]
+__all__ = ["check_words", "freeze", "launch", "make_optimiser", "moved", "same_recipe", "seed_for", "take_weights"]
+
+#: Vocabulary sizes are rounded up to a multiple of at most this.
+_ROUNDED = 128
 
 
 def seed_for(*numbers: int) -> int:
@@ -53,6 +56,22 @@ def make_optimiser(config: TrainingConfig, task: nn.Module) -> torch.optim.AdamW
         lr=chosen.learning_rate,
         betas=chosen.betas,
     )
+
+
+def check_words(task: Task) -> None:
+    """Refuse a vocabulary that is not the one the sizes were chosen for.
+
+    Raises
+    ------
+    ConfigError
+        If ``model.text.vocab_size`` is stated and the vocabulary has more words, or far fewer (sizes are rounded up).
+    """
+    words, wanted = task.model.tokenizer.vocab_size, task.model.config.text.vocab_size
+    if wanted is not None and not words <= wanted < words + _ROUNDED:
+        raise ConfigError(
+            f"The vocabulary has {words} words, model.text.vocab_size is {wanted}: give --vocabulary, a folder with "
+            "the vocab.txt that belongs to it."
+        )
 
 
 def take_weights(task: Task, bundle: str) -> None:

@@ -46,6 +46,18 @@ def test_a_bundle_of_other_sizes_is_refused(bundle: Bundle, tmp_path: Path) -> N
         trainer(tmp_path, made=replace(config(model=other), start=str(bundle.path)))
 
 
+@pytest.mark.parametrize(("more", "refused"), [(0, False), (5, False), (500, True), (-1, True)])
+def test_a_vocabulary_that_does_not_belong_to_the_sizes_is_refused(more: int, refused: bool, tmp_path: Path) -> None:
+    words = trainer(tmp_path / "first", steps=1).task.model.tokenizer.vocab_size
+    text = replace(tiny.MODEL.text, vocab_size=words + more)
+    made = config(model=replace(tiny.MODEL, text=text))
+    if refused:
+        with pytest.raises(ConfigError, match=f"has {words} words, model.text.vocab_size is {words + more}"):
+            trainer(tmp_path / "second", made=made)
+    else:
+        assert trainer(tmp_path / "second", made=made).task.model.vocab_size == words + more
+
+
 def test_frozen_parts_do_not_move_and_do_not_drop(tmp_path: Path) -> None:
     made = replace(config(), freeze=("vision", "text"))
     run = trainer(tmp_path, made=made, steps=2)
