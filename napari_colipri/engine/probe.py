@@ -63,7 +63,14 @@ class Probe(nn.Module):
         inside_BN
             bool: tokens that hold image; padding is not pooled. Each row needs at least one.
         """
-        x_BNC = (tokens_BNC - self.centre) / self.spread
+        return self.logits(self.standardised(tokens_BNC), inside_BN)
+
+    def standardised(self, tokens_BNC: Tensor) -> Tensor:
+        """Return tokens around their training mean, in units of their spread."""
+        return (tokens_BNC - self.centre) / self.spread
+
+    def logits(self, x_BNC: Tensor, inside_BN: Tensor) -> Tensor:
+        """Return logits [B, F] of standardised tokens."""
         out: Tensor = self.head(self.pool(x_BNC, inside_BN))
         return out
 
@@ -76,6 +83,7 @@ class Probe(nn.Module):
         if self.pooling == "average":
             return mean_BC
         queries_BQC = self.query(mean_BC)[:, None] if self.pooling == "mean-query" else self.queries[None]
-        scores_BQN = queries_BQC @ self.key(x_BNC).transpose(1, 2) * x_BNC.shape[-1] ** -0.5
+        # q·(Wx) is (qW)·x: a few queries go through the matrix instead of every token
+        scores_BQN = queries_BQC @ self.key.weight @ x_BNC.transpose(1, 2) * x_BNC.shape[-1] ** -0.5
         weights_BQN = scores_BQN.masked_fill(outside_BN1.transpose(1, 2), -torch.inf).softmax(dim=-1)
         return (weights_BQN @ x_BNC).flatten(1)

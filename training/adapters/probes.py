@@ -156,8 +156,9 @@ def train_probes(
     for step, picked in zip(range(recipe.steps), batches, strict=False):
         batch = train.batch(picked)
         tokens, inside = _flat(batch)
+        x = probes[0].standardised(tokens)  # all of them centre alike
         for probe, optimiser, schedule in zip(probes, optimisers, schedules, strict=True):
-            loss = label_loss(probe(tokens, inside), batch.labels[:, columns])
+            loss = label_loss(probe.logits(x, inside), batch.labels[:, columns])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
