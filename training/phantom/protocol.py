@@ -26,8 +26,8 @@ class Protocol:
         ``"train"``: in-plane blur 1.2-4 mm, slices 1, 2, 2.5 or 5 mm, soft to sharp kernels, noise 5-34 HU, tilt of
         about 1.5°, nine of ten with raised arms, curved tables. ``"held_out"``: slices 0.6, 3.5 or 8 mm, edge-enhancing
         kernels or none, coarse-grained noise of 36-60 HU, tilt of about 4°, half with arms down, flat tables, HU
-        scaled by up to 3 %. Slices, noise,
-        grain and tables of the two do not overlap; kernel, tilt and arms differ in how often each is drawn.
+        scaled by up to 3 %. Slices, noise, grain and shape of the table do not overlap; kernel, tilt and arms differ
+        in how often each is drawn.
     soft_mm
         Width of an edge in plane.
     slice_mm

@@ -59,6 +59,8 @@ def narrowest_mm(item: Finding) -> float:
         return 2.0
     if item.name == "Mosaic attenuation pattern":
         return 16.0
+    if item.name == "Bronchiectasis":
+        return 0.45 * item.size_mm  # the size is that of the widest, near the hilum; most are less than half as wide
     if item.name == "Interlobular septal thickening":
         return {"mild": 1.2, "moderate": 1.7, "severe": 2.2}[item.severity]
     return item.size_mm

@@ -145,6 +145,8 @@ def test_what_a_grid_can_show_follows_a_rule_in_voxels() -> None:
     nodule = Finding("Lung nodule", "left", "left upper lobe", 8.0, 0.3)
     assert resolvable(nodule, 4.0)
     assert not resolvable(nodule, 5.0)
+    assert not resolvable(Finding("Bronchiectasis", "left", "left lower lobe", 12.0, 5.0, kind="cylindrical"), 5.0)
+    assert resolvable(Finding("Bronchiectasis", "left", "left lower lobe", 26.0, 9.0, kind="cystic"), 5.0)
     assert "Interlobular septal thickening" in never_resolvable(5.0)
     assert "Pleural effusion" not in never_resolvable(5.0)
     with pytest.raises(ValueError, match="above 0"):
