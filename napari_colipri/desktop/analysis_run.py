@@ -202,6 +202,7 @@ class AnalysisRun(QObject):
         elif request in self._places and isinstance(value, HeatMap):
             self.results.heat_maps[self._places[request]] = value
         elif request in self._questions:
+            del self._questions[request]  # answered: what the engine still says about it would hide the answer
             if isinstance(value, HeatMap):
                 self.results.heat_maps[value.text] = value
                 self._draw(value)

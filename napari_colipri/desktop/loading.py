@@ -125,7 +125,7 @@ def advice_for(error: BaseException) -> str:
     code = error.code if isinstance(error, ColipriError) else ""
     if isinstance(error, StudyRefused):
         return {
-            "unsupported_syntax": "Install the codec it names, or export the series uncompressed.",
+            "unsupported_syntax": "Install the codec, if it names one, or export the series uncompressed.",
             "truncated": "Copy or export the study again.",
             "localizer": "Choose the folder of the axial series.",
             "not_ct": "This viewer is for CT.",

@@ -267,6 +267,7 @@ class FakeClient:
 
     def _finish(self, number: int) -> None:
         del self.asked[number]
+        self._emit(events.Progressed(number, 1.0, "Done"))
         self._emit(events.Done(number))
 
 

@@ -147,6 +147,11 @@ class ReportPanel(QWidget):
                 self.editor.setTextCursor(cursor)
                 return
 
+    def showEvent(self, event: Any) -> None:
+        """Bring the line with the cursor into view: it may have been put there while another page was in front."""
+        super().showEvent(event)
+        self.editor.ensureCursorVisible()
+
     def text(self) -> str:
         """Return what stands in the editor."""
         return str(self.editor.toPlainText())
