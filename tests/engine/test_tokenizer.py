@@ -9,6 +9,7 @@ import pytest
 
 from napari_colipri.engine.tokenizer import TextTokenizer, load_tokenizer
 from napari_colipri.errors import BundleError
+from tests.bundles import write_tiny_bundle
 
 _TEXT = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] no not is are present lung ##s nod ##ule nodule heart enlarged card ##io ##meg "
@@ -102,3 +103,15 @@ def test_no_vocabulary_at_all(tmp_path: Path) -> None:
     with pytest.raises(BundleError) as caught:
         load_tokenizer(tmp_path, max_length=32)
     assert caught.value.code == "missing_vocab"
+
+
+def test_generated_tokens_read_as_a_person_would_write_them(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(write_tiny_bundle(tmp_path), max_length=64)
+    text = "The heart is enlarged. There is no left-lower lung nodule of 12.5 mm, and no effusion."
+    ids, _ = tokenizer.encode([text])
+    start, stop, never = tokenizer.markers
+    assert (ids[0, 0], ids[0, -1]) == (start, stop)
+    assert start in never
+    assert stop not in never
+    assert tokenizer.decode(ids[0].tolist()) == text
+    assert tokenizer.decode([start, stop]) == ""

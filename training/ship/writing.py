@@ -100,7 +100,7 @@ def rehearse(bundle: Bundle) -> None:
     BundleError
         If it cannot be loaded.
     """
-    session = Session(bundle, device="cpu", precision="float32")
+    session = Session(bundle)
     volume = _made_up_volume()
     encoding = session.encode(volume)
     for item in session.findings(encoding).items:
