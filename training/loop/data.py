@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from napari_colipri.text.findings import FINDING_NAMES
 from training.loop.config import TrainingConfig
 from training.loop.errors import ConfigError
+from training.loop.phantoms import PhantomSource
 from training.loop.source import Repeated, Source
+from training.loop.words import OppositePairs, text_variation
 from training.objectives.base import Batch
-from training.text.opposites import Pool, Statements, statements
-from training.text.vary import TextVariation
+from training.text.opposites import Statements, statements
 
-__all__ = ["NOISE", "PhantomSource", "PreparedSource", "noise", "open_source"]
+__all__ = ["NOISE", "PreparedSource", "noise", "open_source"]
 
 #: ``--data noise``: no data at all, for trials and measurements.
 NOISE = "noise"
@@ -68,21 +68,6 @@ def open_source(
 def _quiet(config: TrainingConfig) -> TrainingConfig:
     """Return the configuration of held-out batches: nothing is varied."""
     return replace(config, data=replace(config.data, crop="centre", augment=False, vary_text=False))
-
-
-class _WithPairs:
-    """Adds opposite sentences to batches."""
-
-    def __init__(self, studies: Sequence[Statements], count: int, seed: int) -> None:
-        self._pool, self._count, self._seed = Pool(studies), count, seed
-
-    def __call__(self, said: Sequence[Statements | None], number: int, rank: int) -> list[list[tuple[str, str, int]]]:
-        rng = np.random.default_rng((self._seed, 17, number, rank))
-        return [[] if each is None else list(self._pool.pairs(each, self._count, rng)) for each in said]
-
-
-def _text_variation(config: TrainingConfig) -> TextVariation | None:
-    return TextVariation(caption=config.data.captions) if config.data.vary_text else None
 
 
 class PreparedSource:
@@ -136,14 +121,14 @@ class PreparedSource:
             world=world,
             crop=wanted.crop,
             augment=Augmentation() if wanted.augment else None,
-            text=_text_variation(config),
+            text=text_variation(config),
         )
         self._rank = rank
         self._said: dict[str, Statements] = {}
-        self._pairs: _WithPairs | None = None
+        self._pairs: OppositePairs | None = None
         if config.objectives.opposite is not None:
             self._said = {s.study: statements(s.study, s.patient, s.report, s.labels) for s in paired}
-            self._pairs = _WithPairs(list(self._said.values()), wanted.pairs, config.run.seed)
+            self._pairs = OppositePairs(list(self._said.values()), wanted.pairs, config.run.seed)
 
     def __getitem__(self, number: int) -> Batch:
         batch: Batch = self._batches[number]
@@ -164,101 +149,6 @@ def _same_grid(spacing_mm: Sequence[float], config: TrainingConfig, folder: Path
         shown = " x ".join(f"{each:g}" for each in spacing_mm)
         message = f"{folder} was prepared at {shown} mm, the model's voxels are {wanted:g} mm."
         raise ConfigError(message, code="data")
-
-
-class PhantomSource:
-    """Batches of the embedded bundle's phantoms, varied as its own training does.
-
-    Parameters
-    ----------
-    folder
-        Of ``python -m training embedded phantom``.
-    config
-        Of the run; its grid must be the phantoms'.
-    rank
-        Of this process.
-    valid
-        Take every twentieth phantom, which is never trained on, rather than the others.
-
-    Raises
-    ------
-    ConfigError
-        If the grid is another one, or there are too few.
-    """
-
-    def __init__(self, folder: Path, config: TrainingConfig, *, rank: int = 0, valid: bool = False) -> None:
-        found = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
-        self._paths = [path for place, path in enumerate(found) if (place % 20 == 19) == valid]
-        if not self._paths:
-            raise ConfigError(f"{folder} holds {len(found)} phantoms; validation takes every twentieth.", code="data")
-        self._config, self._rank = config, rank
-        with np.load(self._paths[0], allow_pickle=False) as first:
-            if first["hu"].shape != config.model.size:
-                raise ConfigError(
-                    f"The phantoms are {'x'.join(map(str, first['hu'].shape))} voxels, the model grid is "
-                    f"{'x'.join(map(str, config.model.size))}.",
-                    code="data",
-                )
-        self._vary = _text_variation(config)
-        self._pairs: _WithPairs | None = None
-        if config.objectives.opposite is not None:
-            said = [statements(path.stem, path.stem, _reports(path)[0]) for path in self._paths]
-            self._pairs = _WithPairs(said, config.data.pairs, config.run.seed)
-
-    def _alone(self, number: int) -> bool:
-        """Whether a whole batch, on every process, goes without its reports: there are no image-only phantoms."""
-        share = self._config.data.unpaired if self._config.objectives.masked is not None else 0.0
-        return bool(np.random.default_rng((self._config.run.seed, 19, number)).random() < share)
-
-    def __getitem__(self, number: int) -> Batch:
-        from training.embedded.phantom.findings import PLANTED
-        from training.embedded.pool import load_sample
-
-        run = self._config.run
-        rng = np.random.default_rng((run.seed, 23, number, self._rank))
-        chosen = rng.choice(len(self._paths), run.batch, replace=len(self._paths) < run.batch)
-        samples = [load_sample(self._paths[index], rng, augment=self._config.data.augment) for index in chosen]
-        keys = [self._paths[index].stem for index in chosen]
-        alone = self._alone(number)
-        reports = ["" if alone else sample.report for sample in samples]
-        labels = np.full((len(samples), len(FINDING_NAMES)), np.nan, np.float32)
-        labels[:, [FINDING_NAMES.index(name) for name in PLANTED]] = [sample.present for sample in samples]
-        batch: Batch = {
-            "image": torch.from_numpy(np.stack([sample.image for sample in samples])[:, None]),
-            "report": [self._vary(text, rng) if self._vary and text else text for text in reports],
-            "labels": torch.from_numpy(labels),
-            "mask": torch.from_numpy(np.stack([sample.labels for sample in samples])),
-            "finding_mask": torch.from_numpy(np.stack([_canonical_bits(sample.truth) for sample in samples])),
-            "patient": keys,
-            "study": keys,
-        }
-        if self._pairs is not None:
-            said = [
-                statements(key, key, text, _known(row)) if text else None
-                for key, text, row in zip(keys, reports, labels, strict=True)
-            ]
-            batch["pairs"] = self._pairs(said, number, self._rank)
-        return batch
-
-
-def _canonical_bits(truth: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """Return the phantoms' bits in the order of the 18 findings."""
-    from training.embedded.phantom.findings import PLANTED
-
-    out = np.zeros(truth.shape, np.int32)
-    for bit, name in enumerate(PLANTED):
-        out |= ((truth.astype(np.int32) >> bit) & 1) << FINDING_NAMES.index(name)
-    return out
-
-
-def _reports(path: Path) -> list[str]:
-    with np.load(path, allow_pickle=False) as data:
-        text: str = data["reports"].tobytes().decode()
-    return text.split("\n")
-
-
-def _known(row: npt.NDArray[np.float32]) -> Mapping[str, float | None]:
-    return {name: None if np.isnan(value) else float(value) for name, value in zip(FINDING_NAMES, row, strict=True)}
 
 
 def noise(config: TrainingConfig, seed: int = 0) -> Repeated:

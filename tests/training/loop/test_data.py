@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,10 +14,12 @@ from tests.training.data.files import prepared, record, tiny_set, write_lines
 from tests.training.loop.runs import config
 from training.embedded.pool import fill_pool
 from training.loop.config import TrainingConfig
-from training.loop.data import PhantomSource, PreparedSource, noise, open_source
+from training.loop.data import PreparedSource, noise, open_source
 from training.loop.errors import ConfigError
+from training.loop.phantoms import PhantomSample, PhantomSource, vary
 from training.loop.source import Source
 from training.objectives.base import Batch
+from training.phantom.pool import fill_pool as fill_phantoms
 
 
 def at(size: tuple[int, int, int], spacing_mm: float, **data: Any) -> TrainingConfig:
@@ -39,9 +42,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pool")
     fill_pool(root, range(4))
+    return root
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("phantoms")
+    list(fill_phantoms(root, range(4), shape=(72, 72, 72), spacing_mm=(5.0, 5.0, 5.0)))
     return root
 
 
@@ -86,7 +96,9 @@ def test_a_folder_at_another_spacing_is_refused(folder: Path) -> None:
         open_source([str(folder)], at((32, 24, 32), 5.0))
 
 
-def test_phantoms_give_everything_that_the_objectives_ask_for(pool: Path) -> None:
+@pytest.mark.parametrize("kind", ["pool", "earlier"])
+def test_phantoms_give_everything_that_the_objectives_ask_for(kind: str, request: pytest.FixtureRequest) -> None:
+    pool = request.getfixturevalue(kind)
     source = open_source([str(pool)], at((72, 72, 72), 5.0, unpaired=0.5))
     assert isinstance(source, PhantomSource)
     seen = [source[number] for number in range(8)]
@@ -94,6 +106,9 @@ def test_phantoms_give_everything_that_the_objectives_ask_for(pool: Path) -> Non
         assert_contract(batch, (72, 72, 72))
         assert batch["mask"].shape == (2, 72, 72, 72)
         assert torch.isfinite(batch["labels"]).sum() > 0
+        for present, bits in zip(batch["labels"], batch["finding_mask"], strict=True):
+            marked = torch.tensor([bool(((bits >> finding) & 1).any()) for finding in range(18)])
+            assert not (marked & (present == 0)).any()
     assert {bool("".join(batch["report"])) for batch in seen} == {True, False}
     assert any(pairs for batch in seen for pairs in batch["pairs"])
     with pytest.raises(ConfigError, match="72x72x72 voxels, the model grid is 32x24x32"):
@@ -149,3 +164,37 @@ def test_every_twentieth_phantom_is_held_out(pool: Path, tmp_path: Path) -> None
     bits = held[0]["finding_mask"]
     assert bits.dtype == torch.int32
     assert bits.shape == held[0]["mask"].shape
+
+
+def planted(low: int, high: int) -> PhantomSample:
+    """A phantom of a bright box with one finding, between two slices."""
+    image = np.full((8, 8, 40), -1.0, np.float32)
+    image[2:6, 2:6, low:high] = 0.5
+    bits = (image > 0).astype(np.int32) << 9
+    present = np.zeros(18, np.float32)
+    present[9] = 1.0
+    return PhantomSample(image, (image > 0).astype(np.uint8), bits, present, "A nodule.")
+
+
+def test_a_finding_that_is_cut_away_is_not_called_present() -> None:
+    whole = planted(10, 30)
+    states = set()
+    for seed in range(80):
+        got = vary(whole, np.random.default_rng(seed))
+        left = int(((got.bits >> 9) & 1).sum()) / int(((whole.bits >> 9) & 1).sum())
+        assert got.present[9] == (1.0 if left > 0.6 else 0.0 if left < 0.02 else pytest.approx(np.nan, nan_ok=True))
+        assert (got.report == whole.report) == bool(got.present[9] == 1.0)
+        assert np.array_equal(got.mask > 0, got.bits > 0)
+        states.add(str(got.present[9]))
+    assert {"1.0", "nan"} <= states
+
+
+def test_what_is_varied_keeps_its_sides() -> None:
+    whole = planted(15, 25)
+    whole.image[2:4] = 0.9
+    for seed in range(30):
+        got = vary(whole, np.random.default_rng(seed))
+        here = np.argwhere(got.mask > 0)
+        if len(here):
+            bright = np.argwhere(got.image > 0.7)
+            assert bright[:, 0].mean() < here[:, 0].mean()

@@ -1,0 +1,242 @@
+"""Pools of phantoms as a source of batches: those of ``training phantom`` and those of the embedded recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_colipri.text.findings import FINDING_NAMES
+from training.loop.config import TrainingConfig
+from training.loop.errors import ConfigError
+from training.loop.words import OppositePairs, text_variation
+from training.objectives.base import Batch
+from training.text.opposites import statements
+
+__all__ = ["PhantomSample", "PhantomSource", "vary"]
+
+#: Largest shift of a phantom along x, y and z, voxels.
+REACH = (3, 3, 6)
+
+
+@dataclass(frozen=True, eq=False)
+class PhantomSample:
+    """One phantom on the model grid.
+
+    Attributes
+    ----------
+    image
+        float32 [X, Y, Z] in [-1, 1].
+    mask
+        uint8 [X, Y, Z].
+    bits
+        int32 [X, Y, Z], bit ``n`` set where finding ``n`` is.
+    present
+        float32 [18]: 1, 0, or NaN where it cannot be told.
+    report
+        "" where what was cropped away makes it untrue.
+    """
+
+    image: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.uint8]
+    bits: npt.NDArray[np.int32]
+    present: npt.NDArray[np.float32]
+    report: str
+
+
+class _Reader(Protocol):
+    """How one kind of pool is read."""
+
+    def size(self, path: Path) -> tuple[int, ...]:
+        """Return the phantom's voxels."""
+
+    def reports(self, path: Path) -> list[str]:
+        """Return its reports."""
+
+    def sample(self, path: Path, rng: np.random.Generator, *, augment: bool) -> PhantomSample:
+        """Return it, varied or as it is."""
+
+
+class _Phantoms:
+    """Pools of ``python -m training phantom make``; masks in the short list of classes."""
+
+    def size(self, path: Path) -> tuple[int, ...]:
+        with np.load(path, allow_pickle=False) as data:
+            shape: tuple[int, ...] = data["labels"].shape
+        return shape
+
+    def reports(self, path: Path) -> list[str]:
+        from training.phantom.pool import read_phantom
+
+        return list(read_phantom(path).reports["train"])
+
+    def sample(self, path: Path, rng: np.random.Generator, *, augment: bool) -> PhantomSample:
+        from training.phantom.classes import merge_labels
+        from training.phantom.pool import read_phantom
+
+        stored = read_phantom(path)
+        image = np.clip(stored.hu.astype(np.float32) / 1000.0, -1.0, 1.0)
+        texts = stored.reports["train"]
+        whole = PhantomSample(
+            image,
+            merge_labels(stored.labels),
+            stored.truth.astype(np.int32),
+            stored.present,
+            texts[int(rng.integers(len(texts)))] if augment else texts[0],
+        )
+        return vary(whole, rng) if augment else whole
+
+
+class _Embedded:
+    """Pools of ``python -m training embedded phantom``."""
+
+    def size(self, path: Path) -> tuple[int, ...]:
+        with np.load(path, allow_pickle=False) as data:
+            shape: tuple[int, ...] = data["hu"].shape
+        return shape
+
+    def reports(self, path: Path) -> list[str]:
+        with np.load(path, allow_pickle=False) as data:
+            text: str = data["reports"].tobytes().decode()
+        return text.split("\n")
+
+    def sample(self, path: Path, rng: np.random.Generator, *, augment: bool) -> PhantomSample:
+        from training.embedded.phantom.findings import PLANTED
+        from training.embedded.pool import load_sample
+
+        read = load_sample(path, rng, augment=augment)
+        columns = [FINDING_NAMES.index(name) for name in PLANTED]
+        present = np.full(len(FINDING_NAMES), np.nan, np.float32)
+        present[columns] = read.present
+        bits = np.zeros(read.truth.shape, np.int32)
+        for bit, column in enumerate(columns):
+            bits |= ((read.truth.astype(np.int32) >> bit) & 1) << column
+        return PhantomSample(read.image, read.labels, bits, present, read.report)
+
+
+def _shifted(values: npt.NDArray[Any], shift: npt.NDArray[np.int64], fill: float) -> npt.NDArray[Any]:
+    out = np.full_like(values, fill)
+    to = tuple(slice(max(0, s), n + min(0, s)) for s, n in zip(shift.tolist(), values.shape, strict=True))
+    of = tuple(slice(max(0, -s), n + min(0, -s)) for s, n in zip(shift.tolist(), values.shape, strict=True))
+    out[to] = values[of]
+    return out
+
+
+def _kept(rng: np.random.Generator, slices: int) -> slice:
+    """Return the slices of a scan that does not cover the whole grid; two in three do."""
+    if rng.random() > 1 / 3:
+        return slice(0, slices)
+    length = int(rng.uniform(0.35, 0.95) * slices)
+    start = int(rng.integers(0, slices - length + 1))
+    return slice(start, start + length)
+
+
+def vary(sample: PhantomSample, rng: np.random.Generator) -> PhantomSample:
+    """Shift a phantom, cut it to a slab, and vary its densities; never mirrored: left and right mean something.
+
+    A finding of which more than 60 % stay is still there, one of which less than 2 % stay is not, and between the two
+    nobody can tell. Where that changes anything, the report no longer fits and is dropped.
+    """
+    shift = np.array([rng.integers(-most, most + 1) for most in REACH])
+    shape = sample.image.shape
+    keep = _kept(rng, shape[2])
+    image = _shifted(sample.image, shift, -1.0)
+    mask, bits = _shifted(sample.mask, shift, 0), _shifted(sample.bits, shift, 0)
+    for lost in (slice(0, keep.start), slice(keep.stop, shape[2])):
+        image[:, :, lost], mask[:, :, lost], bits[:, :, lost] = -1.0, 0, 0
+    present = sample.present.copy()
+    for finding in np.flatnonzero(sample.present == 1):
+        before = int(((sample.bits >> finding) & 1).sum())
+        if before:
+            share = int(((bits >> finding) & 1).sum()) / before
+            present[finding] = 1.0 if share > 0.6 else (0.0 if share < 0.02 else np.nan)
+    fits = np.array_equal(present, sample.present, equal_nan=True)
+    noise = rng.normal(0.0, rng.uniform(0.0, 0.03), shape).astype(np.float32)
+    image = np.clip(image * rng.uniform(0.97, 1.03) + rng.normal(0.0, 0.008) + noise, -1.0, 1.0)
+    return PhantomSample(image.astype(np.float32), mask, bits, present, sample.report if fits else "")
+
+
+def _reader(path: Path) -> _Reader:
+    with np.load(path, allow_pickle=False) as data:
+        return _Phantoms() if "text" in data.files else _Embedded()
+
+
+class PhantomSource:
+    """Batches of phantoms, each with report, labels, masks and the truth of its findings.
+
+    Parameters
+    ----------
+    folder
+        Of ``python -m training phantom make`` or ``python -m training embedded phantom``.
+    config
+        Of the run; its grid must be the phantoms'.
+    rank
+        Of this process.
+    valid
+        Take every twentieth phantom, which is never trained on, rather than the others.
+
+    Raises
+    ------
+    ConfigError
+        If the grid is another one, or there are too few.
+    """
+
+    def __init__(self, folder: Path, config: TrainingConfig, *, rank: int = 0, valid: bool = False) -> None:
+        found = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
+        self._paths = [path for place, path in enumerate(found) if (place % 20 == 19) == valid]
+        if not self._paths:
+            raise ConfigError(f"{folder} holds {len(found)} phantoms; validation takes every twentieth.", code="data")
+        self._config, self._rank = config, rank
+        self._reader = _reader(self._paths[0])
+        size = self._reader.size(self._paths[0])
+        if size != config.model.size:
+            raise ConfigError(
+                f"The phantoms are {'x'.join(map(str, size))} voxels, the model grid is "
+                f"{'x'.join(map(str, config.model.size))}.",
+                code="data",
+            )
+        self._vary = text_variation(config)
+        self._pairs: OppositePairs | None = None
+        if config.objectives.opposite is not None:
+            said = [statements(path.stem, path.stem, self._reader.reports(path)[0]) for path in self._paths]
+            self._pairs = OppositePairs(said, config.data.pairs, config.run.seed)
+
+    def _alone(self, number: int) -> bool:
+        """Whether a whole batch, on every process, goes without its reports: there are no image-only phantoms."""
+        share = self._config.data.unpaired if self._config.objectives.masked is not None else 0.0
+        return bool(np.random.default_rng((self._config.run.seed, 19, number)).random() < share)
+
+    def __getitem__(self, number: int) -> Batch:
+        run = self._config.run
+        rng = np.random.default_rng((run.seed, 23, number, self._rank))
+        chosen = rng.choice(len(self._paths), run.batch, replace=len(self._paths) < run.batch)
+        paths = [self._paths[index] for index in chosen]
+        samples = [self._reader.sample(path, rng, augment=self._config.data.augment) for path in paths]
+        keys = [path.stem for path in paths]
+        alone = self._alone(number)
+        reports = ["" if alone else sample.report for sample in samples]
+        batch: Batch = {
+            "image": torch.from_numpy(np.stack([sample.image for sample in samples])[:, None]),
+            "report": [self._vary(text, rng) if self._vary and text else text for text in reports],
+            "labels": torch.from_numpy(np.stack([sample.present for sample in samples])),
+            "mask": torch.from_numpy(np.stack([sample.mask for sample in samples])),
+            "finding_mask": torch.from_numpy(np.stack([sample.bits for sample in samples])),
+            "patient": keys,
+            "study": keys,
+        }
+        if self._pairs is not None:
+            said = [
+                statements(key, key, text, _known(sample.present)) if text else None
+                for key, text, sample in zip(keys, reports, samples, strict=True)
+            ]
+            batch["pairs"] = self._pairs(said, number, self._rank)
+        return batch
+
+
+def _known(row: npt.NDArray[np.float32]) -> Mapping[str, float | None]:
+    return {name: None if np.isnan(value) else float(value) for name, value in zip(FINDING_NAMES, row, strict=True)}
