@@ -22,6 +22,7 @@ from training.adapters.artifact import Adapter, write_adapter
 from training.adapters.fitting import Fitted, Schedule, fit
 from training.adapters.tokens import TokenBatch, TokenSet, check_pair
 from training.data.store import UNKNOWN
+from training.evaluation.scores import EvaluationError
 
 __all__ = ["Architecture", "Decoder", "SegmentationRecipe", "mask_loss", "save_segmentation", "train_segmentation"]
 
@@ -59,6 +60,17 @@ def mask_loss(logits_BKXYZ: Tensor, mask_BXYZ: Tensor) -> Tensor:
     hot = F.one_hot(target, logits.shape[1]).movedim(-1, 1) * known_BXYZ[:, None]
     dice: Tensor = _DICE(logits.softmax(dim=1) * known_BXYZ[:, None], hot.float())
     return entropy + dice
+
+
+def _check_masks(tokens: TokenSet, name: str) -> None:
+    """Raise if no study of a set has a labelled voxel: a loss of nothing would look like a perfect one."""
+    for index in range(len(tokens)):
+        mask = tokens.batch([index], images=True).mask
+        if mask is not None and bool((mask != UNKNOWN).any()):
+            return
+    raise EvaluationError(
+        f"No study of the {name} tokens has a mask; cache them with images and masks.", code="no_masks"
+    )
 
 
 def _tokens_of(batch: TokenBatch, encoder: ImageEncoder | None) -> Tensor:
@@ -111,10 +123,12 @@ def train_segmentation(
     Raises
     ------
     EvaluationError
-        If the sets do not fit.
+        If the sets do not fit, or one has no mask at all.
     """
     recipe = recipe or SegmentationRecipe()
     check_pair(train, valid)
+    _check_masks(train, "training")
+    _check_masks(valid, "validation")
     width = train.batch([0]).tokens.shape[-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.schedule.seed)

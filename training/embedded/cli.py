@@ -78,6 +78,7 @@ def decode(
     out: Annotated[Path, typer.Argument(help="Bundle folder to write.")],
     data: Annotated[Path | None, typer.Option(help="Folder of the real volumes marked as trainable.")] = None,
     minutes: float = 40.0,
+    rate: float = 2.0e-3,
     threads: int = 2,
 ) -> None:
     """Train the decoder of a bundle further; its towers stay as they are."""
@@ -90,7 +91,7 @@ def decode(
 
     torch.set_num_threads(threads)
     real = load_real(data, input_spec(Sizes())) if data else []
-    train_decoder(bundle, pool, out, DecoderRecipe(minutes=minutes), real)
+    train_decoder(bundle, pool, out, DecoderRecipe(minutes=minutes, learning_rate=rate), real)
 
 
 @app.command()

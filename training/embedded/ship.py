@@ -207,9 +207,16 @@ def with_towers(bundle: Bundle, average: dict[str, Tensor], target: Path, stage:
 def _renew(bundle: Bundle, name: str, tensors: dict[str, Tensor], target: Path, stage: dict[str, Any]) -> None:
     """Write a bundle anew, one of its files replaced by ``tensors``."""
     config: dict[str, Any] = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))
-    config["training"] |= stage
+    for key, record in stage.items():
+        before = config["training"].get(key)
+        config["training"][key] = record if before is None else _both(before, record)
     files = {other: bundle.file(other) for other in bundle.config.sha256 if other != name}
     write_bundle(target, config, {name: tensors}, files, _card(config, ""), limits=EMBEDDED_LIMITS)
+
+
+def _both(before: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of a stage that went on from an earlier one: the steps and minutes of both."""
+    return record | {key: before[key] + record[key] for key in ("steps", "minutes")}
 
 
 def ship(run: Path, pool: Path, target: Path, figures_table: str = "") -> Path:

@@ -138,6 +138,8 @@ def test_the_decoder_alone_is_trained_further_and_the_towers_stay(tmp_path: Path
     assert (second / "segmentation.safetensors").read_bytes() != before
     bundle = open_bundle(second)  # every checksum holds
     assert bundle.config.training["decoder_stage"]["steps"] == 1
+    third = train_decoder(second, pool, tmp_path / "third", DecoderRecipe(minutes=1e-6, batch=1), [], workers=0)
+    assert open_bundle(third).config.training["decoder_stage"]["steps"] == 2
     assert "The decoder alone was then trained for 1 steps" in (second / "README.md").read_text(encoding="utf-8")
 
 

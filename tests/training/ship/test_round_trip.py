@@ -274,3 +274,10 @@ def test_an_analysis_drafts_what_the_decoder_wrote(session: Session) -> None:
     assert section is not None
     assert [sentence.origin for sentence in section.sentences][:2] == ["template", "model"]
     assert "report" in result.record.timings_s
+
+
+def test_masks_are_not_learned_where_there_are_none(world: World, tmp_path: Path) -> None:
+    bare = (replace(study, mask=None) for study in toy_studies(700, 3))
+    tokens = cache_tokens(Session(world.base, device="cpu"), bare, tmp_path / "bare", images=True)
+    with pytest.raises(EvaluationError, match="No study of the validation tokens has a mask"):
+        train_segmentation(world.train, tokens, len(CLASSES))
