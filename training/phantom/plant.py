@@ -129,7 +129,7 @@ def _plant(body: Body, plan: Plan, seed: int) -> tuple[Truth, tuple[Finding, ...
     truth = Truth(grid.shape, torch.device("cpu"))
     z = grid.axes()[2]
     view = View(grid, body.canvas.frame, float(z[0]) - 10, float(z[-1]) + 10, (0.0, 0.0), 1e4)
-    return truth, plant(Scene(body, coarse(body), view, truth), plan, seed)
+    return truth, plant(Scene(body, coarse(body), view, truth, rim_mm=1.5 * min(grid.spacing_mm)), plan, seed)
 
 
 def _finish(

@@ -114,12 +114,16 @@ class Truth:
 
 @dataclass
 class Scene:
-    """A painted patient, the same one on the coarse reference, the picture's limits, and the truth."""
+    """A painted patient, the same one on the coarse reference, the picture's limits, and the truth.
+
+    ``rim_mm`` is how far the lungs' true edge may lie outside of a given mask: 0 where the lungs are painted.
+    """
 
     body: Body
     reference: Body
     view: View
     truth: Truth
+    rim_mm: float = 0.0
 
     def put(
         self,
@@ -143,7 +147,7 @@ class Scene:
 
     def lung(self, box: Box = WHOLE) -> torch.Tensor:
         """Voxels of ``box`` that hold any aerated lung: what dense tissue in it must cover to leave no rim of air."""
-        return self.body.lungs.inside[box] < 0.5 * self.body.canvas.soft_mm
+        return self.body.lungs.inside[box] < 0.5 * self.body.canvas.soft_mm + self.rim_mm
 
     def shrink_lungs(self, taken: torch.Tensor, taken_in_reference: torch.Tensor) -> None:
         """Take a region (signed distances on both canvases) away from the lungs."""

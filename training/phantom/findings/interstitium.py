@@ -95,7 +95,8 @@ def atelectasis(scene: Scene, rng: np.random.Generator, plan: tuple[str, str, fl
     c = body.canvas
     height = c.z - low + lean * (c.y - back) + 4 * body.texture
     amount = c.occupancy(height - thick, max(c.soft_mm, 3.0)) * scene.lung() * (body.lungs.lobe == lobe)
-    ml = scene.put("Atelectasis", amount, rng.uniform(35, 70) + 0.25 * (body.patient.blood.aorta - 40))
+    density = rng.uniform(35, 70) + 0.25 * (body.patient.blood.aorta - 40)
+    ml = scene.put("Atelectasis", amount, c.hu.clamp(min=density))
     if ml < 1:
         return None
     at = scene.world((float(ref.canvas.x[region].double().mean()), back + 15, low + 15))

@@ -41,17 +41,18 @@ def pleural_effusion(scene: Scene, rng: np.random.Generator) -> Finding | None:
             body: Body, name: str = name, depth: float = depth, back: float = back, low: float = low, lean: float = lean
         ) -> torch.Tensor:
             c = body.canvas
-            fluid = c.y - back - depth + lean * (c.z - low - 0.9 * depth).clamp(min=0)
+            meniscus = min(6.0, 0.15 * depth) * torch.exp(body.lungs.inside.clamp(max=0.0) / 8.0)
+            fluid = c.y - back - depth - meniscus + lean * (c.z - low - 0.9 * depth).clamp(min=0)
             return torch.where(body.lungs.right == (name == "right"), fluid, torch.full_like(fluid, 60.0))
 
         body = scene.body
         c = body.canvas
-        sd = torch.maximum(region(body) + ripple * body.texture, body.lungs.inside - 0.5 * c.soft_mm)
+        sd = torch.maximum(region(body) + ripple * body.texture, body.lungs.inside - 0.5 * c.soft_mm - scene.rim_mm)
         amount = c.occupancy(sd)
         if int((amount > 0.5).sum()) == 0:
             continue
         scene.shrink_lungs(region(body), region(ref))
-        ml += scene.put("Pleural effusion", amount, value, label=LABEL["pleural_effusion"])
+        ml += scene.put("Pleural effusion", amount, c.hu.clamp(min=value), label=LABEL["pleural_effusion"])
         sides.add(name)
         if depth > deepest:
             deepest = depth
