@@ -16,18 +16,20 @@ from napari_colipri.engine.session import Session
 from napari_colipri.engine.types import Encoding, Segmentation
 from napari_colipri.progress import Progress, report_nothing
 from training.evaluation.classification import classify
-from training.evaluation.facts import fact_key
+from training.evaluation.facts import fact_key, without_sizes
 from training.evaluation.files import Embeddings, write_embeddings
 from training.evaluation.masks import CaseMasks, compare_case, mask_table
 from training.evaluation.plots import plot_roc
-from training.evaluation.reports import ReportPair, evaluate_reports
+from training.evaluation.reports import ReportPair, evaluate_reports, facts_said
 from training.evaluation.results import write_figures
-from training.evaluation.retrieval import retrieve
+from training.evaluation.retrieval import Retrieval, retrieve
 from training.evaluation.scores import Scores, rows_of, write_scores
 from training.evaluation.studies import Study
 from training.evaluation.tables import classification_table, mask_markdown, report_table, retrieval_table
 
-__all__ = ["BundleAnswers", "Limits", "score_bundle", "write_answers"]
+__all__ = ["BundleAnswers", "Limits", "retrieval_of", "score_bundle", "write_answers"]
+
+_SIZELESS = ("retrieval-without-sizes", "Retrieval, sizes removed from the text")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class BundleAnswers:
     masks
         Per segmented case with a reference.
     embeddings
-        Of studies with a report and facts; None with fewer than two.
+        Of studies with a report, their facts read from it where the truth is not known; None with fewer than two.
     reports
         Written, beside what was to be said.
     probe_thresholds
@@ -143,7 +145,7 @@ def score_bundle(
         encoding = session.encode(study.volume)
         _findings(session, study, encoding, out)
         if study.report:
-            out.told.append((study, encoding.pooled, session.embed_text([study.report])[0]))
+            out.told.append((study, encoding.pooled, session.embed_text([study.report, without_sizes(study.report)])))
         if study.mask is not None and bundle.has_decoder and number <= (limits.masks or number):
             case = _compared(study, session.segment(study.volume, encoding))
             out.masks += [case] if case is not None else []
@@ -175,16 +177,26 @@ def _thresholds(bundle: Bundle) -> dict[str, float]:
 
 
 def _embeddings(out: _Gathered) -> Embeddings | None:
-    known = [(study, image, text) for study, image, text in out.told if study.facts is not None]
+    known = out.told
     if len(known) < 2:
         return None
     return Embeddings(
         np.stack([image for _, image, _ in known]).astype(np.float64),
-        np.stack([text for _, _, text in known]).astype(np.float64),
-        tuple(study.facts or () for study, _, _ in known),
+        np.stack([texts[0] for _, _, texts in known]).astype(np.float64),
+        tuple(facts_said(study.report) if study.facts is None else study.facts for study, _, _ in known),
         tuple(study.patient for study, _, _ in known),
         tuple(study.study for study, _, _ in known),
+        np.stack([texts[1] for _, _, texts in known]).astype(np.float64),
     )
+
+
+def retrieval_of(values: Embeddings, *, sizes: bool, resamples: int = 1000) -> Retrieval | None:
+    """Score retrieval with sizes, or with texts and facts that have none; None where fewer than two items differ."""
+    text = values.text if sizes or values.sizeless is None else values.sizeless
+    keys = [fact_key(facts, sizes=sizes) for facts in values.facts]
+    if len(set(keys)) < 2:
+        return None
+    return retrieve(values.image, text, keys, values.labels, values.patient, resamples=resamples)
 
 
 def write_answers(answers: BundleAnswers, folder: Path, *, resamples: int = 1000) -> str:
@@ -203,11 +215,10 @@ def write_answers(answers: BundleAnswers, folder: Path, *, resamples: int = 1000
         parts.append(("masks", "Masks", table.to_json(), mask_markdown(table)))
     if answers.embeddings is not None:
         write_embeddings(answers.embeddings, folder)
-        values = answers.embeddings
-        keys = [fact_key(facts) for facts in values.facts]
-        if len(set(keys)) > 1:
-            found = retrieve(values.image, values.text, keys, values.labels, values.patient, resamples=resamples)
-            parts.append(("retrieval", "Retrieval", found.to_json(), retrieval_table(found)))
+        for sizes, name, title in ((True, "retrieval", "Retrieval"), (False, *_SIZELESS)):
+            found = retrieval_of(answers.embeddings, sizes=sizes, resamples=resamples)
+            if found is not None:
+                parts.append((name, title, found.to_json(), retrieval_table(found)))
     if answers.reports:
         lines = [json.dumps(_pair_json(pair), ensure_ascii=False) for pair in answers.reports]
         write_text(folder / "reports.jsonl", "\n".join(lines) + "\n")

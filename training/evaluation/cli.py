@@ -60,19 +60,19 @@ def findings(
 def retrieval(
     folder: Annotated[Path, typer.Argument(help="Folder with embeddings.npz and facts.jsonl.")],
     out: Out,
-    sizes: Annotated[bool, typer.Option(help="Studies that differ in sizes only are different items.")] = True,
+    sizes: Annotated[bool, typer.Option(help="Without: neither facts nor texts have sizes.")] = True,
     resamples: Resamples = 1000,
 ) -> None:
     """Image-to-report and report-to-image R@1/5/10/50 beside chance and a label-overlap oracle."""
-    from training.evaluation.facts import fact_key
+    from training.evaluation.bundle import retrieval_of
     from training.evaluation.files import read_embeddings
     from training.evaluation.results import write_figures
-    from training.evaluation.retrieval import retrieve
+    from training.evaluation.scores import EvaluationError
     from training.evaluation.tables import retrieval_table
 
-    values = read_embeddings(folder)
-    keys = [fact_key(facts, sizes=sizes) for facts in values.facts]
-    figures = retrieve(values.image, values.text, keys, values.labels, values.patient, resamples=resamples)
+    figures = retrieval_of(read_embeddings(folder), sizes=sizes, resamples=resamples)
+    if figures is None:
+        raise EvaluationError("Retrieval needs at least two studies whose facts differ.", code="empty")
     text = retrieval_table(figures)
     write_figures(out, "retrieval" if sizes else "retrieval-without-sizes", figures.to_json(), text)
     typer.echo(text)

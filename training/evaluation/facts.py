@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Fact", "fact_key", "facts_from_json"]
+from napari_colipri.text.side_and_size import size_spans
+
+__all__ = ["Fact", "fact_key", "facts_from_json", "without_sizes"]
+
+#: Words that lead to a size and say nothing without it.
+_LEADING = re.compile(r"[\s(]*(?:\b(?:of|measuring|measures|about|approximately|up to|ca\.?)\s*)*$", re.I)
 
 
 @dataclass(frozen=True, order=True)
@@ -64,3 +70,12 @@ def facts_from_json(items: Iterable[Mapping[str, Any]]) -> tuple[Fact, ...]:
         size = item.get("size_mm")
         out.append(Fact(name, str(item.get("side") or ""), None if size is None else float(size)))
     return tuple(sorted(out, key=lambda fact: (fact.finding, fact.side, fact.size_mm or 0.0)))
+
+
+def without_sizes(text: str) -> str:
+    """Return a report without its sizes and the words that lead to them."""
+    out, at = "", 0
+    for start, stop, _ in size_spans(text):
+        out += _LEADING.sub("", text[at:start])
+        at = stop + (text[stop : stop + 1] == ")")
+    return out + text[at:]

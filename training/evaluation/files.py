@@ -31,6 +31,8 @@ class Embeddings:
         Per study.
     patient, study
         Keys.
+    sizeless
+        Embeddings of the reports without their sizes, [N, D], or None.
     """
 
     image: Floats
@@ -38,6 +40,7 @@ class Embeddings:
     facts: tuple[tuple[Fact, ...], ...]
     patient: tuple[str, ...]
     study: tuple[str, ...]
+    sizeless: Floats | None = None
 
     @property
     def labels(self) -> npt.NDArray[np.bool_]:
@@ -53,7 +56,9 @@ def write_embeddings(values: Embeddings, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(folder / "embeddings.npz") as temporary:
-        np.savez(temporary, image=values.image.astype(np.float32), text=values.text.astype(np.float32))
+        arrays = {"image": values.image, "text": values.text}
+        arrays |= {} if values.sizeless is None else {"sizeless": values.sizeless}
+        np.savez(temporary, **{key: array.astype(np.float32) for key, array in arrays.items()})  # type: ignore[arg-type]
     lines = [
         json.dumps({"study": study, "patient": patient, "facts": [vars(fact) for fact in facts]})
         for study, patient, facts in zip(values.study, values.patient, values.facts, strict=True)
@@ -73,6 +78,7 @@ def read_embeddings(folder: Path) -> Embeddings:
     try:
         with np.load(path, allow_pickle=False) as data:
             image, text = (data[key].astype(np.float64) for key in ("image", "text"))
+            sizeless = data["sizeless"].astype(np.float64) if "sizeless" in data.files else None
     except (OSError, ValueError, KeyError) as error:
         raise EvaluationError(f"{path.name} cannot be read: {error}.", code="unreadable") from error
     patient, study, facts = [], [], []
@@ -88,7 +94,7 @@ def read_embeddings(folder: Path) -> Embeddings:
             f"embeddings.npz holds {image.shape} and {text.shape}, facts.jsonl {len(study)} studies: they must agree.",
             code="mismatch",
         )
-    return Embeddings(image, text, tuple(facts), tuple(patient), tuple(study))
+    return Embeddings(image, text, tuple(facts), tuple(patient), tuple(study), sizeless)
 
 
 def read_classes(path: Path) -> dict[str, int]:

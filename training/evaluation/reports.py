@@ -29,6 +29,7 @@ __all__ = [
     "ReportTable",
     "Said",
     "evaluate_reports",
+    "facts_said",
     "read_reports",
     "said_by_facts",
     "said_in",
@@ -156,6 +157,15 @@ def said_in(report: str) -> dict[str, Said]:
             size = () if mention.size_mm is None else (mention.size_mm,)
             out[mention.finding] = Said(known.sides | mention.sides, known.sizes_mm + size)
     return out
+
+
+def facts_said(report: str) -> tuple[Fact, ...]:
+    """Return what a report states as facts: one per finding, with its side and its largest size."""
+    out = []
+    for name, said in said_in(report).items():
+        side = "both" if len(said.sides) == 2 else next(iter(said.sides), "")
+        out.append(Fact(name, side, max(said.sizes_mm, default=None)))
+    return tuple(out)
 
 
 def said_by_facts(facts: Sequence[Fact]) -> dict[str, Said]:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.evaluation.facts import Fact, fact_key, facts_from_json
+from napari_colipri.text.side_and_size import sizes_mm
+from training.evaluation.facts import Fact, fact_key, facts_from_json, without_sizes
 from training.evaluation.masks import compare_case, mask_table
-from training.evaluation.reports import ReportPair, Said, evaluate_reports, read_reports
+from training.evaluation.reports import ReportPair, Said, evaluate_reports, facts_said, read_reports
 from training.evaluation.retrieval import distinct_items, expected_hits, label_overlap, retrieve
 from training.evaluation.scores import EvaluationError
 from training.evaluation.tables import mask_markdown, report_table, retrieval_table
@@ -24,6 +25,25 @@ def test_the_same_facts_are_the_same_item() -> None:
     assert fact_key([small]) == fact_key([Fact("Lung nodule", "left", 8.4)])
     assert distinct_items([fact_key([small]), fact_key([]), fact_key([small]), fact_key([])]).tolist() == [0, 1]
     assert facts_from_json([{"name": "Emphysema", "side": "both", "size_mm": None}]) == (Fact("Emphysema", "both"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("There is a nodule of 12 mm in the left lung.", "There is a nodule in the left lung."),
+        ("Nodule (measuring 1.2 x 0.8 cm).", "Nodule."),
+        ("Effusion, up to 20 mm deep. Heart normal.", "Effusion, deep. Heart normal."),
+        ("No size at all.", "No size at all."),
+    ],
+)
+def test_sizes_leave_a_report_without_a_trace(text: str, said: str) -> None:
+    assert without_sizes(text) == said
+    assert sizes_mm(without_sizes(text)) == ()
+
+
+def test_facts_are_read_from_a_report() -> None:
+    report = "There is a nodule of 12 mm in the left upper lobe. No pleural effusion. The heart is enlarged."
+    assert set(facts_said(report)) == {Fact("Lung nodule", "left", 12.0), Fact("Cardiomegaly")}
 
 
 def test_ties_are_the_expectation_over_random_orders() -> None:

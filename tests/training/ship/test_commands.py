@@ -91,7 +91,13 @@ def test_from_a_manifest_to_a_shipped_bundle(folder: Path) -> None:
     assert "| mean Dice |" in said
     words = (bundle.path, manifest, "--classes", names, "--out", folder / "figures", "--resamples", 10, "--masks-on", 2)
     said = ask("evaluate", "bundle", *words)
-    for title in ("### Findings, zero-shot", "### Findings, probe", "### Masks", "### Generated reports"):
+    for title in (
+        "### Findings, zero-shot",
+        "### Findings, probe",
+        "### Masks",
+        "### Retrieval, sizes removed from the text",
+        "### Generated reports",
+    ):
         assert title in said
     assert "clinical F1" in ask("evaluate", "reports", folder / "figures" / "reports.jsonl", "--out", folder / "again")
 

@@ -109,6 +109,7 @@ def test_the_bundle_is_whole_and_says_what_is_in_it(world: World, shipped: Bundl
     assert "Toy studies of other seeds." in card
     assert "### Findings, probe" in card
     assert "clinical F1, macro" in card
+    assert "### Retrieval, sizes removed from the text" in card
     assert {"probes", "segmentation", "report"} <= shipped.config.training.keys()
     assert (world.folder / "figures" / "masks.json").is_file()
     assert open_bundle(shipped.path).hash == shipped.hash
