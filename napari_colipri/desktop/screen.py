@@ -102,6 +102,11 @@ class Screen:
         self._viewer.add_layer(first)
         self._viewer.layers.remove(first)
         self.adopt(layer)
+        # The slice and the zoom of the study before would show an edge of this one, or nothing of it.
+        display = study.display
+        middle = np.asarray(display.translate) + np.asarray(display.scale) * (np.asarray(display.data.shape) // 2)
+        self._viewer.dims.set_point(range(3), [float(value) for value in middle])
+        self._viewer.reset_view()
 
     def adopt(self, layer: Image) -> None:
         """Take an image layer that already shows a study (opened by napari's own reader) as the study on screen."""

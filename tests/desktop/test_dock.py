@@ -138,9 +138,14 @@ def test_a_study_that_napari_opened_is_taken_over(make_dock: Callable[..., Any],
 
 
 def test_another_study_takes_the_place_of_the_first(analysed: Any, tmp_path: Path, qtbot: Any) -> None:
+    analysed.viewer.dims.set_point(range(3), [1e4] * 3)  # the last slice of the first study
+    analysed.viewer.scene.camera.zoom = 50
     analysed.open_study(write_chest(tmp_path / "second.nii.gz", shape=(40, 40, 40)))
     qtbot.waitUntil(lambda: analysed.state.phase == "ready", timeout=PATIENCE)
     assert [layer.name for layer in analysed._viewer.layers] == ["second"]
+    steps = np.asarray(analysed.screen.study.world_to_data(analysed.viewer.dims.point))
+    assert np.allclose(steps, 20, atol=0.51)  # the middle of the second, whole in view
+    assert analysed.viewer.scene.camera.zoom < 10
     assert analysed.tabs.findings.model.rowCount() == 0
     assert not analysed.state.analysed
 
