@@ -23,7 +23,8 @@ _SEEN = (
 _ADVERB = r"(?:also|again|clearly|still|newly|significantly|definitely|clear|any|longer|currently|been|be|to)"
 
 _BOUNDARY = re.compile(
-    r"[;•\"“”]|\.(?=\s)|(?<!\babsent)(?<!\bpresent):(?=\s)|\b(?:but|however|"
+    r"[;•\"“”]|\.(?=\s)|(?<!\babsent)(?<!\bpresent)(?<!\bnegative)(?<!\bpositive)"
+    r":(?=\s)(?!\s*(?:none|no|nil|absent|negative|yes|present|positive|not \w+)\s*(?:[.,;]|$))|\b(?:but|however|"
     r"although|though|whereas|while|except(?:ing)?(?: for)?|apart from|aside from|"
     r"other than|nevertheless|nonetheless|yet)\b|,\s+(?=there (?:is|are|was|were)\b)|\band (?=there (?:is|are)\b)"
 )
@@ -35,7 +36,7 @@ _CHANGE = (
     r"development|contrast|doubt|clear (?:cause|reason)|relation\w*|communication|connection|obvious cause)"
 )
 _BEFORE = re.compile(
-    r"\b(?:no\b(?! longer\b)(?!\.)|without|absence of|absent:|absent(?= \w)|free (?:of|from)|negative for|"
+    r"\b(?:no\b(?! longer\b)(?!\.)|without|absence of|absent:|negative:|absent(?= \w)|free (?:of|from)|negative for|"
     r"lack of(?! \w* ?contrast)|lacks|"
     r"neither|nor|none of|devoid of|clear of|(?:resolution|clearing|disappearance) of(?! \w* ?contrast)|never|"
     r"exclude[sd]?|rule[sd]? out|non-?existent|"
@@ -53,7 +54,7 @@ _AFTER = re.compile(
     r"(?:resolved|regressed|disappeared)|"
     r"disappeared|resolved\b|absent\b|"
     r"(?:is|are|was|were|has been|have been) (?:of )?(?:unremarkable|normal|natural|removed)\b)"
-    r"|\A\s*[-/]\s*no\b)"
+    r"|\A\s*of normal\b|\A\s*[-/]\s*no\b|\A\s*[-–:/]\s*(?:none|no|nil|absent|negative|not \w+)\s*(?:[.,;]|\Z))"
     rf"|(?P<maybe>\b(?:can ?not|could not|not|cannot be|can't)\s+(?:be\s+)?(?:completely |entirely |clearly )?"
     r"(?:excluded?|ruled? out|differentiated)|"
     rf"{_BE} (?:also )?(?:suspected|possible|probable|likely|questionable|suspicious|equivocal))"
@@ -62,7 +63,11 @@ _AFTER = re.compile(
     rf"|(?P<verb>\b(?:is|are|was|were)\b)"
 )
 # "The heart is not enlarged": the finding's words enclose the verb.
-_INSIDE = re.compile(r"\b(?:is|are|was|were|has|have|had|do(?:es)?|did|could|can) ?(?:not|n't)\b|\bshow\w* no\b")
+_INSIDE = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|do(?:es)?|did|could|can) ?(?:not|n't)\b|"
+    r"\b(?:show|contain|reveal|demonstrat|has|have|had|with)\w* no\b|\bwithout\b|\bfree (?:of|from)\b|"
+    r"\bno (?:sign|evidence)\b"
+)
 _DIRECTLY = re.compile(r"\b(?:is|are|was|were) ?(?:not|n't) (?:\w+ly )?\Z")
 _EARLIER = re.compile(
     r"[^,;]{0,25}\b(?:in|on|at) (?:the |his |her |its )?(?:patient's )?(?:previous|prior|old|earlier|past|last)\b"

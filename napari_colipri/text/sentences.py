@@ -25,8 +25,13 @@ _USUAL = (
     r"findings?|impressions?|conclusions?|opinion|technique|procedure|protocol|clinical (?:history|information|data|"
     r"indication)|history|indications?|reason for (?:exam(?:ination)?|study)|comparisons?|summary|results?"
 )
+# "Pleural effusion: none." is a line of a form, a sentence of its own; so is "Absent: emphysema."
+_VERDICT = r"[ \t]*(?i:none|no|nil|absent|negative|yes|present|positive|not \w+)[ \t]*"
+_FORM = rf"(?!{_VERDICT}(?:[.,;]|$))"
+_FORM_LINE = re.compile(rf"[ \t]*[A-Z][A-Za-z /&-]{{2,40}}:{_VERDICT}[.,;]?\s*\Z")
 _HEADING = re.compile(
-    r"^[ \t]*(?:#{1,6}[ \t]+(?P<mark>[^\n]+)$|(?P<word>[A-Z][A-Za-z /&-]{2,40}):)"
+    rf"^[ \t]*(?:#{{1,6}}[ \t]+(?P<mark>[^\n]+)$|(?!(?i:absent|present|negative|positive):)"
+    rf"(?P<word>[A-Z][A-Za-z /&-]{{2,40}}):{_FORM})"
     rf"|(?:(?<=[.!?]\s)|(?<=[.!?]))(?P<inline>(?i:{_USUAL})):",
     re.M,
 )
@@ -168,14 +173,16 @@ def _add_span(spans: list[tuple[int, int]], text: str, start: int, stop: int) ->
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Yield runs of lines that belong together; a blank line or a list item begins anew."""
+    """Yield runs of lines that belong together; a blank line, a list item or a line of a form begins anew."""
     start = stop = 0
+    alone = False
     for match in _LINE.finditer(text):
         bullet = _BULLET.match(match.group())
-        if bullet or not match.group().strip():
+        form = _FORM_LINE.match(match.group()) is not None
+        if bullet or form or alone or not match.group().strip():
             yield start, stop
             start = match.start() + (bullet.end() if bullet else 0)
-        stop = match.end()
+        stop, alone = match.end(), form
     yield start, stop
 
 

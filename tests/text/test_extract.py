@@ -182,3 +182,28 @@ def test_nothing_in_nothing_out() -> None:
     assert extract("") == ()
     assert extract("The trachea is midline.") == ()
     assert not any(report_labels(()).values())
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ("Heart without enlargement.", "Cardiomegaly"),
+        ("The aorta is free of calcification.", "Arterial wall calcification"),
+        ("The pericardium shows no effusion.", "Pericardial effusion"),
+        ("The pleural spaces contain no fluid.", "Pleural effusion"),
+        ("Interlobular septa of normal thickness.", "Interlobular septal thickening"),
+    ],
+)
+def test_a_negation_between_organ_and_finding_denies_it(text: str, finding: str) -> None:
+    assert {(item.finding, item.polarity) for item in extract(text)} == {(finding, "absent")}
+
+
+def test_a_form_is_read_line_by_line() -> None:
+    text = "Pleural effusion: none\nEmphysema: yes\nLung nodule: not seen.\nAbsent: consolidation, bronchiectasis."
+    assert {item.finding: item.polarity for item in extract(text)} == {
+        "Pleural effusion": "absent",
+        "Emphysema": "present",
+        "Lung nodule": "absent",
+        "Consolidation": "absent",
+        "Bronchiectasis": "absent",
+    }
