@@ -252,11 +252,12 @@ def test_analyse_waits_for_a_model_that_is_still_being_checked(
 ) -> None:
     from napari_colipri.desktop.widget import ColipriWidget
 
-    dock = ColipriWidget(make_napari_viewer(), engine.services())
+    viewer = make_napari_viewer()
+    dock = ColipriWidget(viewer, engine.services())
+    viewer.window.add_dock_widget(dock, name="COLIPRI")
     dock.open_study(study, then=dock.analyse)
     dock.model.verify()  # a large model takes its time
     qtbot.waitUntil(lambda: dock.state.phase == "busy", timeout=PATIENCE)
     qtbot.waitUntil(lambda: "analyse" in [kind for kind, _ in engine.client.asked.values()], timeout=PATIENCE)
     kinds = [kind for _, (kind, _) in sorted(engine.client.asked.items())]
     assert kinds == ["load", "analyse"]  # never an analysis without a model
-    dock.close()
