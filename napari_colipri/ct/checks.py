@@ -27,6 +27,8 @@ _LUNG_SHARE = 0.10
 _SOME_LUNG_SHARE = 0.08
 #: Lungs of adults are 180 to 280 mm high; a scan whose upper end still cuts lung after less than this shows bases only.
 _BASES_MM = 130.0
+#: Lungs that are cut at an end of the scan and lower than this are in view in part only.
+_PART_MM = 150.0
 #: Smaller fields of view than these (mm) show no whole chest in any direction.
 _SMALLEST_PLANE_MM, _SMALLEST_WIDTH_MM, _SMALLEST_HEIGHT_MM = 200.0, 150.0, 60.0
 
@@ -52,6 +54,8 @@ def voxel_reasons(volume: CTVolume) -> list[Reason]:
     if min(volume.hu.shape) == 1:
         return []  # a single slice is refused for that; its extent adds nothing
     small, body = _small_field(volume), _body_part(volume, voxels)
+    if small is not None and body is not None and body.code == small.code:
+        return [small]
     return [item for item in (small, body) if item is not None]
 
 
@@ -147,7 +151,7 @@ def _profile(volume: CTVolume, voxels: Array) -> _Profile:
 
 
 def _body_part(volume: CTVolume, voxels: Array) -> Reason | None:
-    """Say that no lung, or only the bases of the lungs, is in view; nothing where the body's outline is cut off."""
+    """Say that no lung, its bases, or a part of it is in view; nothing where the body's outline is cut off."""
     if not volume.geometry.orientation_known or min(voxels.shape) < 5:
         return None
     order, _ = axis_order(volume.affine)
@@ -170,4 +174,16 @@ def _body_part(volume: CTVolume, voxels: Array) -> Reason | None:
             "of the body below them: this is not a chest."
         )
         return reason("wrong_body_part", message, round(lung_mm, 1))
-    return None
+    return _part_of_lungs(found, lung_mm, top)
+
+
+def _part_of_lungs(found: _Profile, lung_mm: float, top: float) -> Reason | None:
+    bottom = float(found.share[: max(1, round(10 / found.step_mm))].mean())
+    ends = [name for name, share in (("upper", top), ("lower", bottom)) if share >= _SOME_LUNG_SHARE]
+    if not ends or lung_mm >= _PART_MM:
+        return None
+    message = (
+        f"Only a part of the lungs is in view: {lung_mm:.0f} mm of their height, cut at the {' and '.join(ends)} end. "
+        "What lies outside cannot be judged."
+    )
+    return reason("small_field_of_view", message, round(lung_mm, 1))

@@ -148,6 +148,8 @@ def test_the_enhanced_file_takes_its_geometry_from_the_functional_groups(bad: Pa
         ("vtkjs-lidc2/LIDC2_uint8.nii.gz", "not_hu", "refuse"),
         ("lidc-0314/lidc-0314_lungs-pseudo.nii.gz", "not_hu", "refuse"),
         ("totalsegmentator-example/example_ct.nii.gz", "wrong_body_part", "warn"),
+        ("lungfcp-01-0001/lungfcp-01-0001.nii.gz", "small_field_of_view", "warn"),  # upper chest only
+        ("lungfcp-01-0001/dicom", "small_field_of_view", "warn"),
         ("totalsegmentator-aorta/ct_cropped.nii.gz", "small_field_of_view", "warn"),
         ("totalsegmentator-pulmonary/ct_cropped.nii.gz", "small_field_of_view", "warn"),
     ],
@@ -162,8 +164,6 @@ def test_unsuitable_volumes_are_named_for_what_they_are(real_data: Path, name: s
     "name",
     [
         "lidc-0314/lidc-0314.nii.gz",
-        "lungfcp-01-0001/lungfcp-01-0001.nii.gz",
-        "lungfcp-01-0001/dicom",
         "lungdx/lungdx_A0001_B_1.nii.gz",
         "lungdx/lungdx_A0001_L_0.nii.gz",
         "lungdx/lungdx_A0002_B40f_3.nii.gz",

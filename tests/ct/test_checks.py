@@ -108,5 +108,14 @@ def test_a_small_field_of_view_is_named_in_mm(spacing_mm: tuple[float, float, fl
     assert ("small_field_of_view" in codes(chest_hu(), spacing_mm)) is small
 
 
+@pytest.mark.parametrize(("kept", "end"), [(slice(40, 72), "lower"), (slice(24, 46), "upper and lower")])
+def test_lungs_that_run_out_of_view_are_named_with_the_end(kept: slice, end: str) -> None:
+    hu = chest_hu()[:, :, kept]
+    (found,) = voxel_reasons(whole(hu, (5.0, 5.0, 5.0)))
+    assert found.code == "small_field_of_view"
+    assert "Only a part of the lungs" in found.message
+    assert f"cut at the {end} end" in found.message
+
+
 def test_a_single_slice_is_not_judged_for_its_extent() -> None:
     assert codes(chest_hu()[:, :, 36:37]) == []
