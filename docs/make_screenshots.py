@@ -75,7 +75,7 @@ def finish(camera: Camera, dock: Any, engine: Any) -> None:
 
 def pages(camera: Camera, dock: Any, engine: Any) -> None:
     """Take the pages of an analysed study."""
-    camera.take("findings")
+    camera.take("analysed")
     items = dock.tabs.findings.model.items()
     if items:
         dock.tabs.findings.select(items[0].name)
