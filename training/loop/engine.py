@@ -21,7 +21,7 @@ from torch import Tensor
 from napari_colipri.errors import OutOfResources
 from training.loop import checkpoint
 from training.loop.average import Average
-from training.loop.blocks import checkpoint_blocks, compile_blocks
+from training.loop.blocks import checkpoint_blocks, compile_blocks, plain_attention
 from training.loop.config import TrainingConfig
 from training.loop.cost import cost
 from training.loop.errors import Diverged
@@ -102,6 +102,8 @@ class Trainer:
         freeze(self.task, config.freeze)
         if config.run.compile and self.accelerator.device.type == "cuda":
             compile_blocks(self.task)
+        if config.run.precision == "bfloat16" and self.accelerator.device.type == "cpu":
+            plain_attention(self.task)
         if config.run.checkpointing:
             checkpoint_blocks(self.task)
         self.task.to(self.accelerator.device)

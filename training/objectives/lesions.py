@@ -47,8 +47,11 @@ def lesion_patches(bits_BXYZ: Tensor, findings: int, patch: int, least: int) -> 
     """
     blocks = bits_BXYZ.unfold(1, patch, patch).unfold(2, patch, patch).unfold(3, patch, patch)
     flat_BNP = blocks.flatten(1, 3).flatten(2)
-    counts = [((flat_BNP >> bit) & 1).sum(-1) for bit in range(findings)]
-    return torch.stack(counts, dim=-1) >= least
+    found = torch.zeros((*flat_BNP.shape[:2], findings), dtype=torch.bool, device=flat_BNP.device)
+    for bit in range(findings):
+        if bool((bits_BXYZ & (1 << bit)).any()):  # most findings are in no volume of a batch
+            found[..., bit] = ((flat_BNP >> bit) & 1).sum(-1) >= least
+    return found
 
 
 class Lesions(Objective):

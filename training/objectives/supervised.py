@@ -53,9 +53,10 @@ def patch_fractions(mask_BXYZ: Tensor, classes: int, patch: int) -> tuple[Tensor
     known = flat != UNKNOWN
     if bool((flat[known] >= classes).any()):
         raise ValueError(f"the mask holds class {int(flat[known].max())}, the objective has {classes} classes")
-    index = flat.masked_fill(~known, classes)
-    counts = torch.zeros((*flat.shape[:2], classes + 1), device=flat.device)
-    counts.scatter_add_(2, index, torch.ones_like(index, dtype=counts.dtype))
+    rows = torch.arange(flat.shape[0] * flat.shape[1], device=flat.device).reshape(*flat.shape[:2], 1)
+    index = flat.masked_fill(~known, classes) + rows * (classes + 1)
+    counts = torch.bincount(index.flatten(), minlength=rows.numel() * (classes + 1)).float()
+    counts = counts.reshape(*flat.shape[:2], classes + 1)
     seen = counts[..., :classes].sum(-1)
     return counts[..., :classes] / seen.clamp(min=1)[..., None], seen > 0
 

@@ -13,7 +13,7 @@ import torch
 from tests.training import tiny
 from tests.training.loop.runs import Numbered, config, lines, trainer
 from training.loop import checkpoint
-from training.loop.blocks import checkpoint_blocks, compile_blocks, transformer_blocks
+from training.loop.blocks import checkpoint_blocks, compile_blocks, plain_attention, transformer_blocks
 from training.loop.engine import Trainer
 from training.loop.errors import CheckpointError, ConfigError, Diverged
 
@@ -105,6 +105,27 @@ def test_checkpointed_blocks_give_the_gradients_of_plain_ones() -> None:
         assert names == set(tiny.task(model=tiny.WOBBLY).state_dict())
         assert len(transformer_blocks(task)) == 2 + 1 + 2 + 1
     tiny.assert_same_gradients(gradients[1], gradients[0])
+
+
+def test_attention_written_out_gives_the_gradients_of_the_fused_one() -> None:
+    gradients = []
+    for written_out in (False, True):
+        task = tiny.task()
+        if written_out:
+            plain_attention(task)
+            assert not any(block.attn.fused_attn for block in task.model.towers.image_encoder.backbone.eva.blocks)
+        batch = tiny.batch()
+        torch.manual_seed(3)
+        task.prepare(batch)
+        task(batch)["loss"].backward()
+        gradients.append(tiny.gradients(task))
+    tiny.assert_same_gradients(gradients[1], gradients[0])
+
+
+def test_long_sequences_keep_the_fused_attention() -> None:
+    task = tiny.task(model=replace(tiny.MODEL, size=(128, 128, 128)))
+    plain_attention(task)
+    assert all(block.attn.fused_attn for block in task.model.towers.image_encoder.backbone.eva.blocks)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own
