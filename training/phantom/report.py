@@ -147,7 +147,7 @@ def write_report(
         )
         if item.severity == "mild" and item.name not in ("Cardiomegaly", "Medical material") and rng.random() < _HEDGED:
             simple = item.name.lower() in sentence.lower()
-            if simple and not re.search(r"\b(?:is|are|lies|measures)\b", sentence):
+            if simple and not re.search(r"\b(?:is|are|lies|measures|shows)\b", sentence):
                 sentence = _hedge(sentence, rng, wording)
                 hedged.append(item.name)
         stated[item.name] = sentence

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_colipri.text.findings import CT_RATE_FINDINGS, FindingTerm
+
 __all__ = ["HEDGES", "NORMAL", "TRAIN", "Wording", "sentences"]
 
 
@@ -28,7 +30,7 @@ def sentences(detail: str, short: str, absent: str) -> Wording:
     return Wording(*parts)
 
 
-TRAIN: dict[str, Wording] = {
+_TRAIN: dict[str, Wording] = {
     "Medical material": sentences(
         """{is:pacemaker}A pacemaker lies in the {side} chest wall with its lead in the heart.
         {is:pacemaker}{side} pectoral pacemaker with a transvenous lead.
@@ -247,6 +249,20 @@ TRAIN: dict[str, Wording] = {
     ),
 }
 
+
+def _named(term: FindingTerm, words: Wording) -> Wording:
+    """Add sentences with a finding's own name: a default prompt is never trained, but each of its words is."""
+    noun = term.noun[:1].upper() + term.noun[1:]
+    return Wording(
+        words.detail,
+        (*words.short, f"{noun} present.", f"This scan shows {term.phrase}."),
+        (*words.absent, f"{noun} not present.", f"This scan shows no {term.noun}."),
+    )
+
+
+#: Finding -> sentences to train with.
+TRAIN: dict[str, Wording] = {term.name: _named(term, _TRAIN[term.name]) for term in CT_RATE_FINDINGS}
+
 #: What may be said of organs without a finding.
 NORMAL: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
@@ -258,7 +274,7 @@ NORMAL: dict[str, dict[str, tuple[str, ...]]] = {
         "Mediastinum": ("The mediastinum lies in the midline.", "The thyroid is unremarkable."),
         "Devices": (),
         "Abdomen": ("Liver and spleen are unremarkable as far as covered.", "The upper abdomen is normal where shown."),
-        "Bones": ("No destructive bone lesion.", "The bones are unremarkable."),
+        "Bones": ("There is no destructive bone lesion.", "The bones are unremarkable."),
     },
     "held_out": {
         "Lungs": ("Normal aeration of both lungs.",),

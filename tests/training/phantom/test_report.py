@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import pytest
 
 from napari_colipri.text.extract import extract
-from napari_colipri.text.findings import FINDING_NAMES
+from napari_colipri.text.findings import FINDING_NAMES, default_prompts
 from napari_colipri.text.side_and_size import comparison_words, sizes_mm
 from training.phantom import Finding, make_phantom
 from training.phantom.report import WORDINGS, Report, check_disjoint, training_sentences, write_report
@@ -83,3 +84,12 @@ def test_reports_vary_and_repeat_by_seed() -> None:
 def test_an_unknown_wording_is_refused() -> None:
     with pytest.raises(ValueError, match="Unknown wording"):
         write_report((), (), 1, wording="klingon")  # type: ignore[arg-type]
+
+
+def test_every_word_of_the_default_prompts_is_trained() -> None:
+    def words(lines: set[str]) -> set[str]:
+        return {word for line in lines for word in re.findall(r"[a-z]+", re.sub(r"{.*?}", " ", line.lower()))}
+
+    asked = {line for name in FINDING_NAMES for side in default_prompts(name) for line in side}
+    unknown = words(asked) - words(training_sentences("train"))
+    assert not unknown
