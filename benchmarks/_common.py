@@ -37,7 +37,7 @@ OFFICIAL = InputSpec("RAS", (2.0, 2.0, 2.0), (192, 192, 192), preset="colipri-0.
 _INTRODUCTION = """# Results
 
 Rows are written by the commands they name (`--write`), never by hand. Times are medians; a ratio compares runs that
-alternated in one process or one command on the same machine.
+alternated in one process or one command on the same machine. Rows of a bundle leave when the bundle is replaced.
 """
 
 

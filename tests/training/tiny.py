@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,16 +30,7 @@ MODEL = ModelConfig(
     drop_path=0.0,
     text=TextConfig(layers=1, heads=2, intermediate=32, length=24, dropout=0.0),
 )
-WOBBLY = ModelConfig(
-    size=SIZE,
-    embed_dim=36,
-    depth=2,
-    heads=3,
-    projection_dim=32,
-    pool_heads=4,
-    drop_path=0.3,
-    text=TextConfig(layers=1, heads=2, intermediate=32, length=24, dropout=0.2),
-)
+WOBBLY = replace(MODEL, drop_path=0.3, text=replace(MODEL.text, dropout=0.2))
 OBJECTIVES = {
     "contrastive": ObjectivesConfig(contrastive=ContrastiveConfig()),
     "opposite": ObjectivesConfig(opposite=OppositeConfig()),
