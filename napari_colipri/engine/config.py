@@ -148,7 +148,7 @@ class InputConfig(_Frozen):
 
 
 class VisionConfig(_Frozen):
-    """Sizes of the vision tower (Primus)."""
+    """Sizes of the vision tower (Primus); ``detail`` is the width of its convolutional path, 0 where it has none."""
 
     patch: tuple[Literal[8], Literal[8], Literal[8]] = (8, 8, 8)
     embed_dim: int = Field(ge=12, le=2048)
@@ -156,6 +156,15 @@ class VisionConfig(_Frozen):
     heads: int = Field(ge=1, le=64)
     projection_dim: int = Field(ge=4, le=4096)
     pool_heads: int = Field(ge=1, le=64)
+    detail: int = Field(default=0, ge=0, le=256)
+
+    @model_serializer(mode="wrap")
+    def _without_detail(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As with a window: a tower without the path keeps the hash that it had before there was one.
+        values: dict[str, Any] = handler(self)
+        if not self.detail:
+            values.pop("detail", None)
+        return values
 
     @model_validator(mode="after")
     def _rotary(self) -> VisionConfig:

@@ -78,6 +78,12 @@ class TextTokenizer:
         never = tuple(held[token] for token in ("[PAD]", "[UNK]", "[CLS]", "[MASK]") if held[token] is not None)
         return held["[CLS]"], held["[SEP]"], never
 
+    @property
+    def entries(self) -> dict[str, int]:
+        """The whole vocabulary: words and pieces with their ids."""
+        held: dict[str, int] = self._tokenizer.get_vocab()
+        return held
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return running text: pieces joined, punctuation where a reader expects it, sentences capitalised.
 

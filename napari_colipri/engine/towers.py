@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from napari_colipri.engine._public import pooling_module
+from napari_colipri.engine.detail import DetailPath
 
 __all__ = ["ColipriModel", "ImageEncoder", "TextEncoder", "build_model"]
 
@@ -40,6 +41,8 @@ class ImageEncoder(nn.Module):
         Of the joint space and its pooling.
     drop_path
         Stochastic depth while training.
+    detail
+        Width of a convolutional path beside the patch embedding; 0: none, as in the official model.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class ImageEncoder(nn.Module):
         projection_dim: int,
         pool_heads: int,
         drop_path: float = 0.0,
+        detail: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = Primus(
@@ -70,12 +74,15 @@ class ImageEncoder(nn.Module):
             scale_attn_inner=True,
         )
         self.backbone.up_projection = nn.Identity()  # the public model drops it as well
+        self.detail = DetailPath(detail, embed_dim) if detail else None
         self.projector = nn.Conv3d(embed_dim, projection_dim, kernel_size=1)
         self.pooler = pooling_module().AttentionPool1D(projection_dim, pool_heads)
 
     def tokens(self, images_B1XYZ: Tensor, check: Callable[[], None] = _no_check) -> Tensor:
         """Return tokens [B, x, y, z, C]; ``check`` is called before every block and may raise to cancel."""
         grid = self.backbone.down_projection(images_B1XYZ)
+        if self.detail is not None:
+            grid = grid + self.detail(images_B1XYZ)
         shape = grid.shape[2:]
         x_BNC = grid.flatten(2).transpose(1, 2)
         eva = self.backbone.eva

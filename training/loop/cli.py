@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -113,8 +113,9 @@ def _run(config: TrainingConfig, data: Sequence[str], out: Path, *, cpu: bool) -
 
     logging.basicConfig(level=logging.WARNING)
     accelerator = launch(config, cpu=cpu)
-    source = open_source(data, config, rank=rank(), world=world())
-    valid = open_source(data, config, rank=rank(), world=world(), valid=True) if config.run.validate_every else None
+    place: dict[str, Any] = {"rank": rank(), "world": world(), "device": accelerator.device}
+    source = open_source(data, config, **place)
+    valid = open_source(data, config, **place, valid=True) if config.run.validate_every else None
     with _bar(active=accelerator.is_main_process) as bar:
         shown = bar.add_task(config.name, total=config.run.steps, figures="")
 

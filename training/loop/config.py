@@ -121,7 +121,13 @@ class DataConfig:
     captions
         Share of reports that a single sentence on one finding stands in for; the report decoder wants whole ones.
     pairs
-        Opposite sentences made per study (at most).
+        Opposite sentences made per study (at most), or per finding.
+    pairs_by
+        ``study``: a study's own sentences and those of others; ``finding``: each finding of every study in a batch.
+    cached
+        Of phantoms: encode so many once, with a vision tower that stays as it is, and train on the kept tokens; 0: no.
+    masks
+        Of phantoms: the ``short`` list of classes that the decoder draws, or ``all`` 35 (lobes, chambers).
     """
 
     unpaired: float = 0.5
@@ -130,6 +136,9 @@ class DataConfig:
     vary_text: bool = True
     captions: float = 0.0
     pairs: int = 8
+    pairs_by: Literal["study", "finding"] = "study"
+    cached: int = 0
+    masks: Literal["short", "all"] = "short"
 
 
 @dataclass(frozen=True)
@@ -144,6 +153,9 @@ class TrainingConfig:
         Folder that holds ``vocab.txt`` or ``tokenizer.json``; null: the embedded bundle's, or that of ``start``.
     start
         Bundle whose towers the run begins with, by name or folder; null: fresh weights.
+    start_with
+        Which of its towers. A convolutional path that the bundle lacks starts silent, words that it does not know start
+        fresh.
     freeze
         Transformers that stay as they are: ``vision``, ``text``.
     model, objectives, optimiser, run, data
@@ -153,6 +165,7 @@ class TrainingConfig:
     name: str = "run"
     vocabulary: str | None = None
     start: str | None = None
+    start_with: tuple[Literal["vision", "text"], ...] = ("vision", "text")
     freeze: tuple[Literal["vision", "text"], ...] = ()
     model: ModelConfig = field(default_factory=ModelConfig)
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
@@ -262,6 +275,8 @@ def _check(config: TrainingConfig, where: str) -> None:
     for key, value in positive.items():
         if value < 1:
             raise ConfigError(f"{where}: run.{key} must be at least 1.")
+    if model.detail and config.objectives.masked is not None:
+        raise ConfigError(f"{where}: with model.detail, visible patches know of hidden ones: masked needs 0.")
     if not any(asdict(config.objectives).values()):
         raise ConfigError(f"{where}: objectives names no objective.")
 

@@ -7,6 +7,7 @@ because it computes the scores again. Primus-M at 192³ comes out at 14.5 TFLOP 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from training.loop.config import TrainingConfig
@@ -107,6 +108,14 @@ def _painter(config: MaskedConfig, model: ModelConfig, tokens: float) -> Work:
     return seen + eva_work(tokens, config.width, config.depth) + Work(tokens * 2 * config.width * model.patch**3)
 
 
+def _detail(model: ModelConfig) -> Work:
+    w, half = model.detail, math.prod(model.size) / 8
+    quarter, patches = half / 8, _tokens(model)
+    return Work(
+        2 * 27 * (half * (8 * w + w * w) + quarter * (2 * w * w + 4 * w * w) + patches * 2 * w * model.embed_dim)
+    )
+
+
 def _tokens(model: ModelConfig) -> float:
     x, y, z = model.grid
     return float(x * y * z)
@@ -125,14 +134,14 @@ def cost(config: TrainingConfig, vocab_size: int) -> Cost:
     model, wanted = config.model, config.objectives
     tokens, width = _tokens(model), model.embed_dim
     patch = Work(tokens * 2 * width * model.patch**3)
-    tower = eva_work(tokens, width, model.depth) + patch
+    tower = eva_work(tokens, width, model.depth) + patch + _detail(model)
     head = Work(tokens * 2 * width * model.projection_dim + tokens * 4 * model.projection_dim**2)
     paired = 1.0 - (config.data.unpaired if wanted.masked is not None else 0.0)
     text = _bert(
         min(_REPORT_WORDS, model.text.length), model.projection_dim, model.text.layers, model.text.intermediate
     )
     seen = Work()
-    if any((wanted.contrastive, wanted.opposite, wanted.report, wanted.dense, wanted.labels)):
+    if any((wanted.contrastive, wanted.opposite, wanted.report, wanted.dense, wanted.labels, wanted.lesions)):
         seen = tower + head
     if wanted.contrastive is not None:
         seen = seen + text

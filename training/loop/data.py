@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from napari_colipri.text.findings import FINDING_NAMES
+from training.loop.cached import CachedSource, frozen_tower
 from training.loop.config import TrainingConfig
 from training.loop.errors import ConfigError
 from training.loop.phantoms import PhantomSource
@@ -28,7 +29,13 @@ _ENDLESS = 2**40
 
 
 def open_source(
-    data: Sequence[str], config: TrainingConfig, *, rank: int = 0, world: int = 1, valid: bool = False
+    data: Sequence[str],
+    config: TrainingConfig,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    valid: bool = False,
+    device: torch.device | None = None,
 ) -> Source:
     """Return the source that ``--data`` names.
 
@@ -42,6 +49,8 @@ def open_source(
         Of this process, and how many there are.
     valid
         Held-out studies, as they are: the validation split, or every twentieth phantom.
+    device
+        Where ``data.cached`` encodes; the CPU without it.
 
     Raises
     ------
@@ -56,7 +65,11 @@ def open_source(
     if folders and all((folder / "plan.json").is_file() for folder in folders):
         return PreparedSource(folders, _quiet(config) if valid else config, rank=rank, world=world, valid=valid)
     if len(folders) == 1 and any(folders[0].glob("*.npz")):
-        return PhantomSource(folders[0], _quiet(config) if valid else config, rank=rank, valid=valid)
+        chosen = _quiet(config) if valid else config
+        phantoms = PhantomSource(folders[0], chosen, rank=rank, valid=valid)
+        if not config.data.cached:
+            return phantoms
+        return CachedSource(phantoms, chosen, frozen_tower(config, device or torch.device("cpu")), rank=rank)
     named = ", ".join(str(each) for each in data) or "nothing"
     raise ConfigError(
         f"--data takes prepared folders (python -m training data preprocess), one folder of phantoms, or {NOISE}; "

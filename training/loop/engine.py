@@ -98,7 +98,7 @@ class Trainer:
         self.task = build_task(config.model, config.objectives, config.vocabulary_folder)
         check_words(self.task)
         if config.start is not None and checkpoint.latest(folder) is None:
-            take_weights(self.task, config.start)
+            take_weights(self.task, config.start, config.start_with)
         freeze(self.task, config.freeze)
         if config.run.compile and self.accelerator.device.type == "cuda":
             compile_blocks(self.task)
@@ -149,7 +149,7 @@ class Trainer:
         figures = self._averaged(sums) | {"norm": float(norm)}
         self._update(figures)
         self.step_count += 1
-        self.volumes += sum(len(batch["image"]) for batch in window) * world()
+        self.volumes += sum(len(batch["tokens"] if "tokens" in batch else batch["image"]) for batch in window) * world()
         self._watch_idle(totals)
         return figures | {"learning_rate": self.optimiser.param_groups[0]["lr"]}
 

@@ -24,6 +24,7 @@ __all__ = ["export_bundle", "part_of", "run_state"]
 _TOWERS, _REPORT = "model.towers.", "objectives.report.decoder."
 #: Objectives that are no part of the COLIPRI recipe.
 _BEYOND = ("dense", "labels", "lesions")
+_VISION = ("patch", "embed_dim", "depth", "heads", "projection_dim", "pool_heads", "detail")
 _TEXT_FILES = ("vocab.txt", "tokenizer.json")
 
 
@@ -114,9 +115,7 @@ def _described(
             "hu_window": [-1000, 1000],
             "preset": f"whole-{model.spacing_mm:g}mm",
         },
-        "vision": {
-            key: vision[key] for key in ("patch", "embed_dim", "depth", "heads", "projection_dim", "pool_heads")
-        },
+        "vision": {key: vision[key] for key in _VISION},
         "text": {**bert, "pool_heads": model.pool_heads, "pooling": "masked", "max_length": model.text.length},
         "settings": {"axis_order": "verified", "pooling": "verified", "preset": "verified"},
         "findings": [{"name": each, "present": p, "absent": a} for each, (p, a) in prompts.items()],

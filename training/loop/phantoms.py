@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +13,8 @@ import torch
 from napari_colipri.text.findings import FINDING_NAMES
 from training.loop.config import TrainingConfig
 from training.loop.errors import ConfigError
-from training.loop.words import OppositePairs, text_variation
+from training.loop.words import Wording
 from training.objectives.base import Batch
-from training.text.opposites import statements
 
 __all__ = ["PhantomSample", "PhantomSource", "vary"]
 
@@ -63,7 +61,10 @@ class _Reader(Protocol):
 
 
 class _Phantoms:
-    """Pools of ``python -m training phantom make``; masks in the short list of classes."""
+    """Pools of ``python -m training phantom make``; masks in the short or in the whole list of classes."""
+
+    def __init__(self, masks: Literal["short", "all"] = "short") -> None:
+        self._short = masks == "short"
 
     def size(self, path: Path) -> tuple[int, ...]:
         with np.load(path, allow_pickle=False) as data:
@@ -78,15 +79,16 @@ class _Phantoms:
     def sample(self, path: Path, rng: np.random.Generator, *, augment: bool) -> PhantomSample:
         from training.phantom.classes import merge_labels
         from training.phantom.pool import read_phantom
+        from training.phantom.resolvable import visible
 
         stored = read_phantom(path)
         image = np.clip(stored.hu.astype(np.float32) / 1000.0, -1.0, 1.0)
         texts = stored.reports["train"]
         whole = PhantomSample(
             image,
-            merge_labels(stored.labels),
+            merge_labels(stored.labels) if self._short else stored.labels,
             stored.truth.astype(np.int32),
-            stored.present,
+            visible(stored.present, stored.findings, float(np.linalg.norm(stored.affine[:3, :3], axis=0).max())),
             texts[int(rng.integers(len(texts)))] if augment else texts[0],
         )
         return vary(whole, rng) if augment else whole
@@ -161,9 +163,9 @@ def vary(sample: PhantomSample, rng: np.random.Generator) -> PhantomSample:
     return PhantomSample(image.astype(np.float32), mask, bits, present, sample.report if fits else "")
 
 
-def _reader(path: Path) -> _Reader:
+def _reader(path: Path, masks: Literal["short", "all"]) -> _Reader:
     with np.load(path, allow_pickle=False) as data:
-        return _Phantoms() if "text" in data.files else _Embedded()
+        return _Phantoms(masks) if "text" in data.files else _Embedded()
 
 
 class PhantomSource:
@@ -179,6 +181,8 @@ class PhantomSource:
         Of this process.
     valid
         Take every twentieth phantom, which is never trained on, rather than the others.
+    words
+        What finishes a batch, if not sentences of these phantoms.
 
     Raises
     ------
@@ -186,13 +190,21 @@ class PhantomSource:
         If the grid is another one, or there are too few.
     """
 
-    def __init__(self, folder: Path, config: TrainingConfig, *, rank: int = 0, valid: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainingConfig,
+        *,
+        rank: int = 0,
+        valid: bool = False,
+        words: Wording | None = None,
+    ) -> None:
         found = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
         self._paths = [path for place, path in enumerate(found) if (place % 20 == 19) == valid]
         if not self._paths:
             raise ConfigError(f"{folder} holds {len(found)} phantoms; validation takes every twentieth.", code="data")
         self._config, self._rank = config, rank
-        self._reader = _reader(self._paths[0])
+        self._reader = _reader(self._paths[0], config.data.masks)
         size = self._reader.size(self._paths[0])
         if size != config.model.size:
             raise ConfigError(
@@ -200,11 +212,38 @@ class PhantomSource:
                 f"{'x'.join(map(str, config.model.size))}.",
                 code="data",
             )
-        self._vary = text_variation(config)
-        self._pairs: OppositePairs | None = None
-        if config.objectives.opposite is not None:
-            said = [statements(path.stem, path.stem, self._reader.reports(path)[0]) for path in self._paths]
-            self._pairs = OppositePairs(said, config.data.pairs, config.run.seed)
+        self._words = words or Wording(config, self._reports(config))
+
+    def _reports(self, config: TrainingConfig) -> dict[str, str]:
+        if config.objectives.opposite is None:
+            return {}
+        return {path.stem: self._reader.reports(path)[0] for path in self._paths}
+
+    @property
+    def words(self) -> Wording:
+        """What finishes a batch."""
+        return self._words
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def volume(self, index: int) -> Batch:
+        """Return the phantom at ``index`` (in the order of seeds) alone, without sentences, its report as it is."""
+        rng = np.random.default_rng((self._config.run.seed, 29, index, self._rank))
+        return self._read([self._paths[index]], rng)
+
+    def _read(self, paths: list[Path], rng: np.random.Generator) -> Batch:
+        samples = [self._reader.sample(path, rng, augment=self._config.data.augment) for path in paths]
+        keys = [path.stem for path in paths]
+        return {
+            "image": torch.from_numpy(np.stack([sample.image for sample in samples])[:, None]),
+            "report": [sample.report for sample in samples],
+            "labels": torch.from_numpy(np.stack([sample.present for sample in samples])),
+            "mask": torch.from_numpy(np.stack([sample.mask for sample in samples])),
+            "finding_mask": torch.from_numpy(np.stack([sample.bits for sample in samples])),
+            "patient": keys,
+            "study": keys,
+        }
 
     def _alone(self, number: int) -> bool:
         """Whether a whole batch, on every process, goes without its reports: there are no image-only phantoms."""
@@ -215,28 +254,8 @@ class PhantomSource:
         run = self._config.run
         rng = np.random.default_rng((run.seed, 23, number, self._rank))
         chosen = rng.choice(len(self._paths), run.batch, replace=len(self._paths) < run.batch)
-        paths = [self._paths[index] for index in chosen]
-        samples = [self._reader.sample(path, rng, augment=self._config.data.augment) for path in paths]
-        keys = [path.stem for path in paths]
-        alone = self._alone(number)
-        reports = ["" if alone else sample.report for sample in samples]
-        batch: Batch = {
-            "image": torch.from_numpy(np.stack([sample.image for sample in samples])[:, None]),
-            "report": [self._vary(text, rng) if self._vary and text else text for text in reports],
-            "labels": torch.from_numpy(np.stack([sample.present for sample in samples])),
-            "mask": torch.from_numpy(np.stack([sample.mask for sample in samples])),
-            "finding_mask": torch.from_numpy(np.stack([sample.bits for sample in samples])),
-            "patient": keys,
-            "study": keys,
-        }
-        if self._pairs is not None:
-            said = [
-                statements(key, key, text, _known(sample.present)) if text else None
-                for key, text, sample in zip(keys, reports, samples, strict=True)
-            ]
-            batch["pairs"] = self._pairs(said, number, self._rank)
+        batch = self._read([self._paths[index] for index in chosen], rng)
+        if self._alone(number):
+            batch["report"] = [""] * len(chosen)
+        self._words.finish(batch, number, self._rank, rng)
         return batch
-
-
-def _known(row: npt.NDArray[np.float32]) -> Mapping[str, float | None]:
-    return {name: None if np.isnan(value) else float(value) for name, value in zip(FINDING_NAMES, row, strict=True)}

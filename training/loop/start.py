@@ -12,6 +12,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from napari_colipri.engine.bundle import open_bundle
+from napari_colipri.engine.tokenizer import load_tokenizer
 from napari_colipri.engine.weights import load_towers
 from training.loop.config import TrainingConfig
 from training.loop.errors import CheckpointError, ConfigError
@@ -22,6 +23,7 @@ __all__ = ["check_words", "freeze", "launch", "make_optimiser", "moved", "same_r
 
 #: Vocabulary sizes are rounded up to a multiple of at most this.
 _ROUNDED = 128
+_WORDS = "text_encoder.backbone.embeddings.word_embeddings.weight"
 
 
 def seed_for(*numbers: int) -> int:
@@ -74,15 +76,18 @@ def check_words(task: Task) -> None:
         )
 
 
-def take_weights(task: Task, bundle: str) -> None:
-    """Begin with the towers and the temperature of a bundle (verified as ever).
+def take_weights(task: Task, bundle: str, parts: tuple[str, ...] = ("vision", "text")) -> None:
+    """Begin with the towers of a bundle (verified as ever), and with its temperature where both are taken.
 
     Parameters
     ----------
     task
-        Of the same sizes.
+        Of the same sizes; a convolutional path that the bundle lacks is kept and made silent, and words that it does
+        not know keep their fresh embeddings.
     bundle
         Name or folder.
+    parts
+        ``vision``, ``text``.
 
     Raises
     ------
@@ -92,24 +97,48 @@ def take_weights(task: Task, bundle: str) -> None:
         If there is no such bundle.
     """
     held = load_towers(open_bundle(bundle)).state_dict()
-    wanted = task.model.towers.state_dict()
+    towers = task.model.towers
+    of = {"vision": "image_encoder.", "text": "text_encoder."}
+    prefixes = tuple(of[part] for part in parts)
+    wanted = {key: value for key, value in towers.state_dict().items() if key.startswith(prefixes)}
+    path = towers.image_encoder.detail
+    if path is not None and "image_encoder.detail.patches.weight" not in held:
+        path.silence()
+        wanted = {key: value for key, value in wanted.items() if not key.startswith("image_encoder.detail.")}
+    if _WORDS in wanted:
+        held[_WORDS] = _same_words(task, bundle, held[_WORDS], wanted[_WORDS])
     wrong = [key for key, value in wanted.items() if key not in held or held[key].shape != value.shape]
     if wrong:
         raise ConfigError(f"The bundle {bundle} has other sizes than the configuration: {wrong[0]} does not fit.")
-    task.model.towers.load_state_dict({key: held[key] for key in wanted})
-    with torch.no_grad():
-        task.model.log_scale.fill_(-math.log(float(held["softmax_temperature"])))
+    towers.load_state_dict({key: held[key] for key in wanted}, strict=False)
+    if len(parts) == len(of):
+        with torch.no_grad():
+            task.model.log_scale.fill_(-math.log(float(held["softmax_temperature"])))
+
+
+def _same_words(task: Task, bundle: str, held: Tensor, fresh: Tensor) -> Tensor:
+    """Return the embeddings of this run's words: those that the bundle knows as it knows them, the others fresh."""
+    theirs = load_tokenizer(open_bundle(bundle).path, max_length=8).entries
+    ours = task.model.tokenizer.entries
+    if ours == theirs or held.shape[1] != fresh.shape[1]:
+        return held
+    out = fresh.clone()
+    for word, index in ours.items():
+        if word in theirs:
+            out[index] = held[theirs[word]]
+    return out
 
 
 def freeze(task: Task, parts: tuple[str, ...]) -> None:
     """Keep the transformer of the ``vision`` or of the ``text`` tower as it is; projector and poolings go on."""
     towers = task.model.towers
-    found = {"vision": towers.image_encoder.backbone}
-    if towers.text_encoder is not None:
-        found["text"] = towers.text_encoder.backbone
+    image, text = towers.image_encoder, towers.text_encoder
+    found = {"vision": (image.backbone, image.detail), "text": (text.backbone if text is not None else None,)}
     for part in parts:
-        found[part].requires_grad_(False)
-        task.hold(found[part])
+        for module in found[part]:
+            if module is not None:
+                module.requires_grad_(False)
+                task.hold(module)
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from napari_colipri.text.findings import FINDING_NAMES
 from training.loop.config import TrainingConfig
-from training.text.opposites import Pool, Statements
+from training.objectives.base import Batch
+from training.text.by_finding import sentences_of
+from training.text.opposites import Pool, Statements, statements
 from training.text.vary import TextVariation
 
-__all__ = ["OppositePairs", "text_variation"]
+__all__ = ["OppositePairs", "Wording", "text_variation"]
 
 
 class OppositePairs:
@@ -33,6 +37,48 @@ class OppositePairs:
         """Return a list of (sentence, opposite, label) for each study; [] for None."""
         rng = np.random.default_rng((self._seed, 17, number, rank))
         return [[] if each is None else list(self._pool.pairs(each, self._count, rng)) for each in said]
+
+
+class Wording:
+    """Varied reports and opposite sentences for batches whose labels are known.
+
+    Parameters
+    ----------
+    config
+        Of the run; without the opposite objective no sentence is sought.
+    reports
+        One of each study of the source, by key; sentences of others come from here.
+    """
+
+    def __init__(self, config: TrainingConfig, reports: Mapping[str, str]) -> None:
+        self._config, self._vary = config, text_variation(config)
+        wanted = config.data
+        opposite = config.objectives.opposite is not None
+        by_finding = wanted.pairs_by == "finding"
+        self._sentences = sentences_of(reports.values()) if opposite and by_finding else None
+        self._pairs: OppositePairs | None = None
+        if opposite and not by_finding:
+            said = [statements(key, key, text) for key, text in reports.items()]
+            self._pairs = OppositePairs(said, wanted.pairs, config.run.seed)
+
+    def finish(self, batch: Batch, number: int, rank: int, rng: np.random.Generator) -> None:
+        """Vary the reports of a batch with its ``labels`` and add ``pairs``."""
+        texts: list[str] = batch["report"]
+        labels: npt.NDArray[np.float32] = batch["labels"].numpy()
+        batch["report"] = [self._vary(text, rng) if self._vary and text else text for text in texts]
+        if self._sentences is not None:
+            own = np.random.default_rng((self._config.run.seed, 17, number, rank))
+            batch["pairs"] = self._sentences.pairs(labels, self._config.data.pairs, own)
+        elif self._pairs is not None:
+            said = [
+                statements(key, key, text, _known(row)) if text else None
+                for key, text, row in zip(batch["study"], texts, labels, strict=True)
+            ]
+            batch["pairs"] = self._pairs(said, number, rank)
+
+
+def _known(row: npt.NDArray[np.float32]) -> Mapping[str, float | None]:
+    return {name: None if np.isnan(value) else float(value) for name, value in zip(FINDING_NAMES, row, strict=True)}
 
 
 def text_variation(config: TrainingConfig) -> TextVariation | None:

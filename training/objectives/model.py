@@ -52,6 +52,8 @@ class ModelConfig:
         Of the joint space and its pooling.
     drop_path
         Stochastic depth.
+    detail
+        Width of a convolutional path beside the patch embedding; 0, as in the official model: none.
     text
         Of the text tower; ``vocab_size`` null: as many words as the vocabulary has.
     temperature
@@ -67,6 +69,7 @@ class ModelConfig:
     projection_dim: int = 192
     pool_heads: int = 4
     drop_path: float = 0.05
+    detail: int = 0
     text: TextConfig = field(default_factory=TextConfig)
     temperature: float = 0.07
 
@@ -87,6 +90,7 @@ class ModelConfig:
             "projection_dim": self.projection_dim,
             "pool_heads": self.pool_heads,
             "drop_path": self.drop_path,
+            "detail": self.detail,
         }
         bert = {
             "vocab_size": self.text.vocab_size or vocab_size,

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+import numpy.typing as npt
+
+from napari_colipri.text.findings import FINDING_NAMES
 from training.phantom.findings import Finding
 
-__all__ = ["VOXELS", "narrowest_mm", "never_resolvable", "resolvable"]
+__all__ = ["VOXELS", "narrowest_mm", "never_resolvable", "resolvable", "visible"]
 
 #: Voxels that the narrowest extent must cover.
 VOXELS: dict[str, float] = {
@@ -77,6 +81,19 @@ def resolvable(item: Finding, spacing_mm: float) -> bool:
     if not spacing_mm > 0:
         raise ValueError(f"Spacing must be above 0 mm, not {spacing_mm}.")
     return narrowest_mm(item) >= VOXELS[item.name] * spacing_mm
+
+
+def visible(
+    present: npt.NDArray[np.float32], findings: Iterable[Finding], spacing_mm: float
+) -> npt.NDArray[np.float32]:
+    """Return labels [18] with NaN where a finding is there, but nothing of it that a grid of ``spacing_mm`` shows."""
+    items = tuple(findings)
+    there = {item.name for item in items}
+    seen = {item.name for item in items if resolvable(item, spacing_mm)}
+    out = present.copy()
+    for name in there - seen:
+        out[FINDING_NAMES.index(name)] = np.nan
+    return out
 
 
 def never_resolvable(spacing_mm: float, findings: Iterable[Finding] = ()) -> tuple[str, ...]:

@@ -1,0 +1,55 @@
+"""A shallow convolutional path beside the patch embedding, for what is smaller than a patch.
+
+A patch of 8 voxels of 5 mm is 40 mm wide: one linear map must tell a nodule from a vessel wherever in it they lie.
+Convolutions say the same of every place. No part of the official model; a bundle has it where ``config.json`` says so.
+
+Shape suffixes: B batch, X Y Z voxels, C vision width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["DetailPath"]
+
+_FOLD = 2
+
+
+class DetailPath(nn.Module):
+    """Blocks of 2x2x2 voxels as channels, then two halvings: one vector for every patch of 8x8x8 voxels.
+
+    Parameters
+    ----------
+    width
+        Channels at half resolution; twice as many at a quarter.
+    embed_dim
+        Of the tokens to which the result is added.
+    """
+
+    def __init__(self, width: int, embed_dim: int) -> None:
+        super().__init__()
+        self.fold_in = nn.Conv3d(_FOLD**3, width, 3, padding=1)
+        self.fine = nn.Conv3d(width, width, 3, padding=1)
+        self.reduce = nn.Conv3d(width, 2 * width, 3, stride=2, padding=1)
+        self.coarse = nn.Conv3d(2 * width, 2 * width, 3, padding=1)
+        self.patches = nn.Conv3d(2 * width, embed_dim, 3, stride=2, padding=1)
+
+    def silence(self) -> None:
+        """Make the path add nothing until it is trained: so it joins a tower that was trained without it."""
+        nn.init.zeros_(self.patches.weight)
+        if self.patches.bias is not None:
+            nn.init.zeros_(self.patches.bias)
+
+    def forward(self, images_B1XYZ: Tensor) -> Tensor:
+        """Return [B, C, X/8, Y/8, Z/8]."""
+        batch, _, x, y, z = images_B1XYZ.shape
+        split = images_B1XYZ.reshape(batch, x // _FOLD, _FOLD, y // _FOLD, _FOLD, z // _FOLD, _FOLD)
+        folded = split.permute(0, 2, 4, 6, 1, 3, 5).reshape(batch, _FOLD**3, x // _FOLD, y // _FOLD, z // _FOLD)
+        h = F.gelu(self.fold_in(folded.contiguous(memory_format=torch.channels_last_3d)))
+        h = h + F.gelu(self.fine(h))
+        h = F.gelu(self.reduce(h))
+        h = h + F.gelu(self.coarse(h))
+        out: Tensor = self.patches(h)
+        return out
