@@ -320,3 +320,23 @@ def _as_record(study: Study) -> Record:
         split=study.split,
         source=study.source,
     )
+
+
+@app.command()
+@guarded
+def lungs(
+    out: Annotated[Path, typer.Argument(help="Folder that takes the scans.")],
+    scans: Annotated[list[Path], typer.Argument(help="CT volumes that may train.")],
+    bundle: Annotated[str, typer.Option(help="Bundle whose grid they are sampled on.")] = "demo",
+    bases_only: Annotated[bool, typer.Option(help="Scans of the abdomen: lung is what reaches the top.")] = False,
+) -> None:
+    """Outline the lungs of real scans by threshold, for the data.outlines of a run."""
+    from napari_colipri.engine.bundle import open_bundle
+    from training.data.lungs import write_outline
+
+    spec = open_bundle(bundle).input_spec
+    out.mkdir(parents=True, exist_ok=True)
+    for scan in scans:
+        name = scan.name.removesuffix(".gz").removesuffix(".nii")
+        volume_ml = write_outline(scan, out / f"{name}.npz", spec, bases_only=bases_only)
+        typer.echo(f"{scan.name}: {volume_ml:.0f} ml of lung")

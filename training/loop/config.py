@@ -126,6 +126,8 @@ class DataConfig:
         ``study``: a study's own sentences and those of others; ``finding``: each finding of every study in a batch.
     cached
         Of phantoms: encode so many once, with a vision tower that stays as it is, and train on the kept tokens; 0: no.
+    outlines, outline_every
+        Folder of ``python -m training data lungs``: every so many batches of phantoms take one of these scans along.
     masks
         Of phantoms: the ``short`` list of classes that the decoder draws, or ``all`` 35 (lobes, chambers).
     """
@@ -138,6 +140,8 @@ class DataConfig:
     pairs: int = 8
     pairs_by: Literal["study", "finding"] = "study"
     cached: int = 0
+    outlines: str | None = None
+    outline_every: int = 4
     masks: Literal["short", "all"] = "short"
 
 

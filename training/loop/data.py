@@ -14,6 +14,7 @@ from napari_colipri.text.findings import FINDING_NAMES
 from training.loop.cached import CachedSource, frozen_tower
 from training.loop.config import TrainingConfig
 from training.loop.errors import ConfigError
+from training.loop.outlines import WithOutlines
 from training.loop.phantoms import PhantomSource
 from training.loop.source import Repeated, Source
 from training.loop.words import OppositePairs, text_variation
@@ -67,6 +68,8 @@ def open_source(
     if len(folders) == 1 and any(folders[0].glob("*.npz")):
         chosen = _quiet(config) if valid else config
         phantoms = PhantomSource(folders[0], chosen, rank=rank, valid=valid)
+        if config.data.outlines and not valid:
+            return WithOutlines(phantoms, chosen, rank=rank)
         if not config.data.cached:
             return phantoms
         return CachedSource(phantoms, chosen, frozen_tower(config, device or torch.device("cpu")), rank=rank)

@@ -15,6 +15,8 @@ A batch is a plain dict; an absent key means "not available":
     uint8 [B, X, Y, Z], 255 where unknown.
 ``finding_mask``
     int32 [B, X, Y, Z], bit ``n`` set where finding ``n`` of the labels is; -1 throughout a volume that nobody marked.
+``lungs``
+    uint8 [B, X, Y, Z]: 0 outside, 1 left, 2 right lung of scans of which only that is known; 255 in all others.
 
 Objectives add keys of their own in :meth:`Objective.prepare` (token ids, visible patches), and the model leaves tokens
 there so that several objectives share one pass through the tower.

@@ -25,10 +25,23 @@ UNKNOWN = 255
 
 @dataclass(frozen=True)
 class DenseConfig:
-    """Weight; number of mask classes, background included."""
+    """Weight; number of mask classes, background included; which classes the outline of a lung holds.
+
+    ``left`` and ``right`` make up a lung, ``within`` lies inside of its outline on either side (airways, vessels): for
+    scans of which nothing but that outline is known.
+    """
 
     weight: float = 1.0
     classes: int = 32
+    left: tuple[int, ...] = ()
+    right: tuple[int, ...] = ()
+    within: tuple[int, ...] = ()
+
+    @property
+    def sides(self) -> tuple[list[int], list[int], list[int]]:
+        """Classes outside, left and right; those within belong to both sides and to neither."""
+        rest = [k for k in range(self.classes) if k not in (*self.left, *self.right)]
+        return rest, [*self.left, *self.within], [*self.right, *self.within]
 
 
 @dataclass(frozen=True)
@@ -72,13 +85,15 @@ class Dense(Objective):
         self.head = nn.Linear(model.embed_dim, config.classes)
 
     def prepare(self, model: Colipri, batch: Batch) -> None:
-        """Count the classes."""
+        """Count the classes, and the sides where only lungs are outlined."""
         if "mask" in batch:
             batch["fractions"], batch["known"] = patch_fractions(batch["mask"], self.config.classes, self.patch)
+        if "lungs" in batch and self.config.left:
+            batch["lung_fractions"], batch["lung_known"] = patch_fractions(batch["lungs"], 3, self.patch)
 
     def count(self, batch: Batch) -> int:
         """Return the number of patches with a known voxel."""
-        return int(batch["known"].sum()) if "known" in batch else 0
+        return sum(int(batch[key].sum()) for key in ("known", "lung_known") if key in batch)
 
     def forward(self, model: Colipri, batch: Batch) -> dict[str, Tensor]:
         """Return the loss per patch."""
@@ -86,6 +101,9 @@ class Dense(Objective):
             return {}
         log_p = F.log_softmax(self.head(model.tokens(batch).flatten(1, 3)).float(), dim=-1)
         terms = -(batch["fractions"] * log_p).sum(-1)[batch["known"]].sum()
+        if "lung_known" in batch:
+            sides = torch.stack([log_p[..., group].logsumexp(-1) for group in self.config.sides], dim=-1)
+            terms = terms - (batch["lung_fractions"] * sides).sum(-1)[batch["lung_known"]].sum()
         return {"dense_loss": terms / denominator(self, batch)}
 
 

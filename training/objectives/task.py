@@ -18,6 +18,7 @@ from training.objectives.base import Batch, Objective
 from training.objectives.contrastive import Contrastive, ContrastiveConfig
 from training.objectives.lesions import Lesions, LesionsConfig
 from training.objectives.masked import Masked, MaskedConfig
+from training.objectives.masks import Masks, MasksConfig
 from training.objectives.model import Colipri, ModelConfig
 from training.objectives.opposite import Opposite, OppositeConfig
 from training.objectives.report import Report, ReportConfig
@@ -28,7 +29,7 @@ __all__ = ["ObjectivesConfig", "Task", "build_task"]
 
 @dataclass(frozen=True)
 class ObjectivesConfig:
-    """Which losses are summed; null: not this one. The last three are no part of the COLIPRI recipe."""
+    """Which losses are summed; null: not this one. The last four are no part of the COLIPRI recipe."""
 
     contrastive: ContrastiveConfig | None = None
     opposite: OppositeConfig | None = None
@@ -37,6 +38,7 @@ class ObjectivesConfig:
     dense: DenseConfig | None = None
     labels: LabelsConfig | None = None
     lesions: LesionsConfig | None = None
+    masks: MasksConfig | None = None
 
 
 class Task(nn.Module):
@@ -145,6 +147,8 @@ def build_task(model: ModelConfig, objectives: ObjectivesConfig, vocabulary: Pat
         made.append((Labels(objectives.labels, model), objectives.labels.weight))
     if objectives.lesions is not None:
         made.append((Lesions(objectives.lesions, model), objectives.lesions.weight))
+    if objectives.masks is not None:
+        made.append((Masks(objectives.masks, model), objectives.masks.weight))
     if not made:
         raise ValueError("a run needs at least one objective")
     return Task(towers, made)
