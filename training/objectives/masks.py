@@ -1,4 +1,4 @@
-"""Masks drawn from tokens and image: the decoder that the product loads, trained on phantoms and on lungs of real scans.
+"""Masks from tokens and image: the decoder that the product loads, trained on phantoms and lungs of real scans.
 
 Of a phantom every voxel is known. Of a real scan only the outline of the lungs is, airways and vessels included: there
 each side counts as one class together with what lies inside of it, and everything else as another.
