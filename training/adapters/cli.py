@@ -192,3 +192,23 @@ def report(
         )
     save_report(out, decoder, recipe, fitted, towers=known.towers, studies=len(known))
     typer.echo(f"kept step {fitted.step}, validation loss per word {fitted.valid_loss:.4f}")
+
+
+@app.command("from-run")
+def from_run(
+    run: Annotated[Path, typer.Argument(help="Folder of a run whose towers stayed as they were.")],
+    out: Out,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="JSON list of label, name, display_name, code; default: the phantoms' short list."),
+    ] = None,
+) -> None:
+    """Take the mask or report decoder that `train` made (presets embedded-masks, embedded-report)."""
+    import json
+
+    from training.loop.export import export_adapter
+    from training.phantom.classes import class_table
+
+    table = class_table() if classes is None else json.loads(classes.read_text(encoding="utf-8"))
+    made = export_adapter(run, out, table)
+    typer.echo(f"{made.name} in {out}")

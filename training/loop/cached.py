@@ -32,7 +32,7 @@ def frozen_tower(config: TrainingConfig, device: torch.device) -> Encode:
     from napari_colipri.engine.bundle import open_bundle
     from napari_colipri.engine.weights import load_towers
 
-    if config.start is None or "vision" not in config.freeze or "vision" not in config.start_with:
+    if config.start is None or not {"vision", "towers"} & set(config.freeze) or "vision" not in config.start_with:
         raise ConfigError("data.cached needs a vision tower that stays as it is: start, and freeze: [vision].")
     tower = load_towers(open_bundle(config.start)).image_encoder.to(device)
     kind = torch.bfloat16 if config.run.precision == "bfloat16" else torch.float32

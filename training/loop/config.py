@@ -161,7 +161,7 @@ class TrainingConfig:
         Which of its towers. A convolutional path that the bundle lacks starts silent, words that it does not know start
         fresh.
     freeze
-        Transformers that stay as they are: ``vision``, ``text``.
+        Transformers that stay as they are: ``vision``, ``text``; ``towers``: both, with projector and poolings.
     model, objectives, optimiser, run, data
         See there.
     """
@@ -170,7 +170,7 @@ class TrainingConfig:
     vocabulary: str | None = None
     start: str | None = None
     start_with: tuple[Literal["vision", "text"], ...] = ("vision", "text")
-    freeze: tuple[Literal["vision", "text"], ...] = ()
+    freeze: tuple[Literal["vision", "text", "towers"], ...] = ()
     model: ModelConfig = field(default_factory=ModelConfig)
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)

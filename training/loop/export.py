@@ -6,24 +6,27 @@ that nothing about it has been measured.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from napari_colipri.engine.bundle import Bundle
+from napari_colipri.engine.bundle import Bundle, open_bundle
 from napari_colipri.text.findings import FINDING_NAMES, default_prompts
+from training.adapters.artifact import Adapter, towers_of, write_adapter
 from training.loop import checkpoint
 from training.loop.config import TrainingConfig, parse_config
 from training.loop.errors import CheckpointError
+from training.phantom.resolvable import never_resolvable
 from training.ship.writing import write_bundle
 
-__all__ = ["export_bundle", "part_of", "run_state"]
+__all__ = ["export_adapter", "export_bundle", "part_of", "run_state"]
 
-_TOWERS, _REPORT = "model.towers.", "objectives.report.decoder."
+_TOWERS, _REPORT, _MASKS = "model.towers.", "objectives.report.decoder.", "objectives.masks.decoder."
 #: Objectives that are no part of the COLIPRI recipe.
-_BEYOND = ("dense", "labels", "lesions")
+_BEYOND = ("dense", "labels", "lesions", "masks")
 _VISION = ("patch", "embed_dim", "depth", "heads", "projection_dim", "pool_heads", "detail")
 _TEXT_FILES = ("vocab.txt", "tokenizer.json")
 
@@ -92,13 +95,53 @@ def export_bundle(run: Path, target: Path, *, name: str, title: str, licence: st
     return write_bundle(target, described, files, texts, _card(config, state, title, licence))
 
 
+def export_adapter(run: Path, folder: Path, classes: Sequence[Mapping[str, Any]], *, averaged: bool = True) -> Adapter:
+    """Write what a run trained on the towers of a bundle, which stayed as they were, as an adapter of that bundle.
+
+    Parameters
+    ----------
+    run
+        Folder of the run; its objective is ``masks`` or ``report``.
+    folder
+        Takes the adapter.
+    classes
+        Of masks: label, name, display name and code, without the background.
+    averaged
+        Take the averaged weights, where the run kept them.
+
+    Raises
+    ------
+    CheckpointError
+        If the run has no checkpoint, moved the towers, or trained neither.
+    """
+    config, tensors, state = run_state(run, averaged=averaged)
+    if config.start is None or "towers" not in config.freeze:
+        raise CheckpointError(f"{run} moved the towers: an adapter needs start, and freeze: [towers].")
+    towers = towers_of(open_bundle(config.start))
+    training = {"recipe": config.name, "steps": state["step"], "volumes": state["volumes"]}
+    training["hours"] = round(state["seconds"] / 3600, 2)
+    masks, report = config.objectives.masks, config.objectives.report
+    if masks is not None:
+        if len(classes) + 1 != masks.classes:
+            raise CheckpointError(f"The run draws {masks.classes - 1} classes, the list names {len(classes)}.")
+        values: dict[str, Any] = {"architecture": "patch-conv", "width": masks.width, "classes": list(classes)}
+        parts = part_of(tensors, _MASKS)
+        return write_adapter(folder, "segmentation", parts, values, towers=towers, training=training)
+    if report is not None:
+        sizes = {"width": report.width, "depth": report.depth, "heads": report.heads}
+        values = {**sizes, "length": config.model.text.length}
+        return write_adapter(folder, "report", part_of(tensors, _REPORT), values, towers=towers, training=training)
+    raise CheckpointError(f"{run} trained neither masks nor reports.")
+
+
 def _described(
     config: TrainingConfig, state: dict[str, Any], vocab_size: int, *, name: str, title: str, licence: str
 ) -> dict[str, Any]:
     model = config.model
     vision, text = model.towers(vocab_size)
     bert = {key: value for key, value in text["config"].items() if not key.endswith("_prob")}
-    prompts = {each: default_prompts(each) for each in FINDING_NAMES}
+    unresolved = never_resolvable(model.spacing_mm)
+    prompts = {each: default_prompts(each) for each in FINDING_NAMES if each not in unresolved}
     written = config.objectives.report
     adapters: dict[str, Any] = {}
     if written is not None:
@@ -119,6 +162,7 @@ def _described(
         "text": {**bert, "pool_heads": model.pool_heads, "pooling": "masked", "max_length": model.text.length},
         "settings": {"axis_order": "verified", "pooling": "verified", "preset": "verified"},
         "findings": [{"name": each, "present": p, "absent": a} for each, (p, a) in prompts.items()],
+        "unresolved": list(unresolved),
         "adapters": adapters,
         "intended_use": "Research use only, not for clinical decisions.",
         "licence": licence,

@@ -130,10 +130,23 @@ def _same_words(task: Task, bundle: str, held: Tensor, fresh: Tensor) -> Tensor:
 
 
 def freeze(task: Task, parts: tuple[str, ...]) -> None:
-    """Keep the transformer of the ``vision`` or of the ``text`` tower as it is; projector and poolings go on."""
+    """Keep parts as they are.
+
+    Parameters
+    ----------
+    task
+        Of the run.
+    parts
+        ``vision``, ``text``: the transformer of that tower, while projector and poolings go on; ``towers``: everything
+        but the heads of the objectives.
+    """
     towers = task.model.towers
     image, text = towers.image_encoder, towers.text_encoder
-    found = {"vision": (image.backbone, image.detail), "text": (text.backbone if text is not None else None,)}
+    found: dict[str, tuple[torch.nn.Module | None, ...]] = {
+        "vision": (image.backbone, image.detail),
+        "text": (text.backbone if text is not None else None,),
+        "towers": (task.model,),
+    }
     for part in parts:
         for module in found[part]:
             if module is not None:

@@ -6,10 +6,12 @@ are one class each here.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CLASSES", "LABEL", "SHORT", "SHORT_CLASSES", "merge_labels"]
+__all__ = ["CLASSES", "LABEL", "SHORT", "SHORT_CLASSES", "class_table", "merge_labels"]
 
 #: label -> name.
 CLASSES: tuple[str, ...] = (
@@ -74,6 +76,35 @@ SHORT: dict[str, tuple[str, ...]] = {
     "pleural_effusion": ("pleural_effusion",),
 }
 SHORT_CLASSES: tuple[str, ...] = ("background", *SHORT)
+
+#: Of each class of the short list: how it is shown, its SNOMED CT code, and the meaning of that code.
+_CODES: dict[str, tuple[str, str, str]] = {
+    "lung_left": ("Left lung", "44029006", "Left lung"),
+    "lung_right": ("Right lung", "3341006", "Right lung"),
+    "heart": ("Heart", "80891009", "Heart"),
+    "aorta": ("Aorta", "15825003", "Aorta"),
+    "pulmonary_vessels": ("Central pulmonary vessels", "81040000", "Pulmonary artery"),
+    "bones": ("Bones", "272673000", "Bone"),
+    "liver": ("Liver", "10200004", "Liver"),
+    "trachea": ("Trachea and main bronchi", "44567001", "Trachea"),
+    "spleen": ("Spleen", "78961009", "Spleen"),
+    "stomach": ("Stomach", "69695003", "Stomach"),
+    "esophagus": ("Oesophagus", "32849002", "Esophagus"),
+    "pleural_effusion": ("Pleural effusion", "60046008", "Pleural effusion"),
+}
+
+
+def class_table() -> list[dict[str, Any]]:
+    """Return label, name, display name and code of the short list, as a bundle's configuration holds them."""
+    return [
+        {
+            "label": label,
+            "name": name,
+            "display_name": shown,
+            "code": {"scheme": "SCT", "value": value, "meaning": meaning},
+        }
+        for label, (name, (shown, value, meaning)) in enumerate(_CODES.items(), start=1)
+    ]
 
 
 def merge_labels(

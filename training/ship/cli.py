@@ -32,8 +32,7 @@ def ship(
         open_bundle(base if base.is_dir() else find_folder(wanted.base)),
         [read_adapter(folder / each) for each in wanted.adapters],
         calibration=None if wanted.calibration is None else folder / wanted.calibration,
-        name=wanted.name,
-        title=wanted.title,
+        changes=wanted.changes,
     )
     result = ship_bundle(
         parts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,7 @@ def compose(
     adapters: Sequence[Adapter],
     *,
     calibration: Path | None = None,
-    name: str | None = None,
-    title: str | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Parts:
     """Join towers and adapters.
 
@@ -48,8 +47,8 @@ def compose(
         Each trained on these towers.
     calibration
         ``calibration.json``, or None.
-    name, title
-        Of the new bundle; by default the base's.
+    changes
+        Values of the configuration that are other than the base's, such as name and title.
 
     Raises
     ------
@@ -76,8 +75,7 @@ def compose(
     if calibration is not None:
         read_calibration(calibration)
         held["calibration"] = {"file": "calibration.json"}
-    config |= {"adapters": held, "training": training}
-    config |= {key: value for key, value in (("name", name), ("title", title)) if value is not None}
+    config |= {"adapters": held, "training": training, **(changes or {})}
     new = {adapter.config["file"]: load_file(adapter.file) for adapter in adapters}
     old = [item["file"] for item in held.values() if item["file"] not in new and item["file"] != "calibration.json"]
     files = {file: base.file(file) for file in ("model.safetensors", *old)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
@@ -71,7 +72,7 @@ class ShipPlan:
         Folders of trained adapters.
     calibration
         ``calibration.json``, or null.
-    name, title
+    name, title, intended_use, demonstration
         Of the new bundle; null keeps the base's.
     small
         Keep to the sizes of the bundle inside the package: 15 MiB a file, 30 MB in all.
@@ -84,7 +85,15 @@ class ShipPlan:
     calibration: Path | None = None
     name: str | None = None
     title: str | None = None
+    intended_use: str | None = None
+    demonstration: bool | None = None
     small: bool = True
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What the new bundle says of itself other than the base."""
+        given = {key: getattr(self, key) for key in ("name", "title", "intended_use", "demonstration")}
+        return {key: value for key, value in given.items() if value is not None}
 
 
 def read_plan(path: Path) -> ShipPlan:

@@ -81,7 +81,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="module")
 def shipped(world: World) -> Bundle:
     adapters = [read_adapter(folder) for folder in (world.probes(), world.segmentation(), world.report())]
-    parts = compose(world.base, adapters, calibration=world.folder / "calibration.json", name="toy", title="Toy")
+    parts = compose(
+        world.base, adapters, calibration=world.folder / "calibration.json", changes={"name": "toy", "title": "Toy"}
+    )
     return ship_bundle(parts, world.folder / "toy", FACTS, HELD_OUT, figures=world.folder / "figures").bundle
 
 
@@ -188,7 +190,7 @@ def test_a_bundle_without_a_report_decoder_says_so(world: World) -> None:
 def test_a_worse_bundle_is_refused_and_the_old_one_stays(world: World, shipped: Bundle) -> None:
     poor = read_adapter(world.segmentation(steps=1))
     kept = [read_adapter(world.folder / name) for name in ("probes", "report")]
-    parts = compose(world.base, [poor, *kept], calibration=world.folder / "calibration.json", name="toy")
+    parts = compose(world.base, [poor, *kept], calibration=world.folder / "calibration.json", changes={"name": "toy"})
     with pytest.raises(ShipError, match="mean Dice falls from") as caught:
         ship_bundle(parts, shipped.path, FACTS, HELD_OUT, against=shipped)
     assert caught.value.code == "worse"
