@@ -57,10 +57,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _phantoms(count: int) -> Path:
-    from training.embedded.pool import fill_pool
+    from training.phantom.pool import fill_pool
 
     folder = work_folder() / f"phantoms-{count}"
-    fill_pool(folder, range(count))
+    for _ in fill_pool(folder, range(count), shape=(72, 72, 72), spacing_mm=(5.0, 5.0, 5.0)):
+        pass
     return folder
 
 
@@ -110,11 +111,11 @@ def _answers(session: Session, count: int) -> dict[str, float]:
     from training.evaluation.bundle import Limits, score_bundle
     from training.evaluation.classification import classify
     from training.evaluation.facts import fact_key
+    from training.evaluation.phantoms import phantom_studies
     from training.evaluation.reports import evaluate_reports
     from training.evaluation.retrieval import retrieve
-    from training.evaluation.studies import embedded_phantoms
 
-    held_out = embedded_phantoms(range(900_000, 900_000 + count))
+    held_out = phantom_studies(range(900_000, 900_000 + count))
     answers = score_bundle(session, held_out, limits=Limits(masks=0, reports=min(count, 100)))
     out = {"zero_shot": classify(answers.zero_shot, resamples=10).macro["auroc"].value}
     if answers.embeddings is not None:
@@ -132,11 +133,11 @@ def _probe(session: Session, run: Path, count: int) -> float:
     from training.adapters.probes import ProbeRecipe, probe_scores, train_probes
     from training.adapters.tokens import cache_tokens
     from training.evaluation.classification import classify
-    from training.evaluation.studies import embedded_phantoms
+    from training.evaluation.phantoms import phantom_studies
 
     sets = {"train": range(800_000, 800_000 + 2 * count), "valid": range(850_000, 850_000 + count)}
     sets["test"] = range(900_000, 900_000 + count)
-    cached = {name: cache_tokens(session, embedded_phantoms(seeds), run / name) for name, seeds in sets.items()}
+    cached = {name: cache_tokens(session, phantom_studies(seeds), run / name) for name, seeds in sets.items()}
     recipe = ProbeRecipe(steps=400, rates=(0.1,), poolings=("average", "attention"))
     trained = train_probes(cached["train"], cached["valid"], recipe)
     return classify(probe_scores(trained, cached["test"]), resamples=10).macro["auroc"].value

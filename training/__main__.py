@@ -7,7 +7,6 @@ import typer
 from napari_colipri.errors import ColipriError
 from training.adapters.cli import app as adapt
 from training.data.cli import app as data
-from training.embedded.cli import app as embedded
 from training.evaluation.cli import app as evaluate
 from training.loop.cli import app as loop
 from training.phantom.cli import app as phantom
@@ -17,7 +16,6 @@ from training.text.cli import app as text
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.add_typer(adapt, name="adapt")
 app.add_typer(data, name="data")
-app.add_typer(embedded, name="embedded")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(phantom, name="phantom")
 app.add_typer(loop)  # train and resume stand at the top

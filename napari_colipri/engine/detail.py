@@ -42,14 +42,18 @@ class DetailPath(nn.Module):
         if self.patches.bias is not None:
             nn.init.zeros_(self.patches.bias)
 
-    def forward(self, images_B1XYZ: Tensor) -> Tensor:
-        """Return [B, C, X/8, Y/8, Z/8]."""
+    def features(self, images_B1XYZ: Tensor) -> Tensor:
+        """Return [B, 2 width, X/4, Y/4, Z/4]."""
         batch, _, x, y, z = images_B1XYZ.shape
         split = images_B1XYZ.reshape(batch, x // _FOLD, _FOLD, y // _FOLD, _FOLD, z // _FOLD, _FOLD)
         folded = split.permute(0, 2, 4, 6, 1, 3, 5).reshape(batch, _FOLD**3, x // _FOLD, y // _FOLD, z // _FOLD)
         h = F.gelu(self.fold_in(folded.contiguous(memory_format=torch.channels_last_3d)))
         h = h + F.gelu(self.fine(h))
         h = F.gelu(self.reduce(h))
-        h = h + F.gelu(self.coarse(h))
-        out: Tensor = self.patches(h)
+        out: Tensor = h + F.gelu(self.coarse(h))
+        return out
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return [B, C, X/8, Y/8, Z/8] from :meth:`features`."""
+        out: Tensor = self.patches(features)
         return out

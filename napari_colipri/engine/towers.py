@@ -78,11 +78,17 @@ class ImageEncoder(nn.Module):
         self.projector = nn.Conv3d(embed_dim, projection_dim, kernel_size=1)
         self.pooler = pooling_module().AttentionPool1D(projection_dim, pool_heads)
 
-    def tokens(self, images_B1XYZ: Tensor, check: Callable[[], None] = _no_check) -> Tensor:
+    def details(self, images_B1XYZ: Tensor) -> Tensor | None:
+        """Return the features of the convolutional path, where there is one, to hand to :meth:`tokens`."""
+        return None if self.detail is None else self.detail.features(images_B1XYZ)
+
+    def tokens(
+        self, images_B1XYZ: Tensor, check: Callable[[], None] = _no_check, *, details: Tensor | None = None
+    ) -> Tensor:
         """Return tokens [B, x, y, z, C]; ``check`` is called before every block and may raise to cancel."""
         grid = self.backbone.down_projection(images_B1XYZ)
         if self.detail is not None:
-            grid = grid + self.detail(images_B1XYZ)
+            grid = grid + self.detail(self.detail.features(images_B1XYZ) if details is None else details)
         shape = grid.shape[2:]
         x_BNC = grid.flatten(2).transpose(1, 2)
         eva = self.backbone.eva

@@ -11,6 +11,7 @@ from training.objectives.base import Batch
 from training.objectives.contrastive import ContrastiveConfig
 from training.objectives.lesions import LesionsConfig
 from training.objectives.masked import MaskedConfig
+from training.objectives.masks import MasksConfig
 from training.objectives.model import ModelConfig, TextConfig
 from training.objectives.opposite import OppositeConfig
 from training.objectives.report import ReportConfig
@@ -39,6 +40,7 @@ OBJECTIVES = {
     "dense": ObjectivesConfig(dense=DenseConfig(classes=4)),
     "labels": ObjectivesConfig(labels=LabelsConfig()),
     "lesions": ObjectivesConfig(lesions=LesionsConfig()),
+    "masks": ObjectivesConfig(masks=MasksConfig(classes=4, width=8, left=1, right=2, within=(3,))),
 }
 ALL = ObjectivesConfig(**{name: getattr(config, name) for name, config in OBJECTIVES.items()})
 

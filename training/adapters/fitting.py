@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_colipri.progress import Progress, report_nothing
 from training.evaluation.scores import EvaluationError
 
-__all__ = ["Fitted", "Schedule", "fit", "picks"]
+__all__ = ["Fitted", "Schedule", "fit", "label_loss", "picks"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ class Fitted:
             "valid_loss": round(self.valid_loss, 5),
             "train_loss": round(self.train_loss, 5),
         }
+
+
+def label_loss(logits_BF: Tensor, labels_BF: Tensor) -> Tensor:
+    """Return the mean cross-entropy of the labels that are known (NaN: unknown)."""
+    known = torch.isfinite(labels_BF)
+    terms = F.binary_cross_entropy_with_logits(logits_BF.float(), labels_BF.nan_to_num(), reduction="none")
+    return (terms * known).sum() / known.sum().clamp(min=1)
 
 
 def picks(count: int, batch: int, seed: int) -> Iterator[list[int]]:

@@ -22,9 +22,8 @@ from torch import Tensor
 from napari_colipri.engine.probe import POOLINGS, Pooling, Probe
 from napari_colipri.progress import Progress, report_nothing
 from training.adapters.artifact import Adapter, write_adapter
-from training.adapters.fitting import picks
+from training.adapters.fitting import label_loss, picks
 from training.adapters.tokens import TokenBatch, TokenSet, check_pair
-from training.embedded.losses import label_loss
 from training.evaluation.bootstrap import Floats, mean_known
 from training.evaluation.ranking import average_precision, best_threshold
 from training.evaluation.scores import EvaluationError, Scores

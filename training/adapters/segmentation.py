@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-import torch.nn.functional as F
-from monai.losses import DiceLoss
 from torch import Tensor, nn
 
 from napari_colipri.engine.decoder import PatchConvDecoder, PatchDecoder
@@ -23,12 +21,12 @@ from training.adapters.fitting import Fitted, Schedule, fit
 from training.adapters.tokens import TokenBatch, TokenSet, check_pair
 from training.data.store import UNKNOWN
 from training.evaluation.scores import EvaluationError
+from training.objectives.masks import mask_terms
 
 __all__ = ["Architecture", "Decoder", "SegmentationRecipe", "mask_loss", "save_segmentation", "train_segmentation"]
 
 Architecture: TypeAlias = Literal["patch-conv", "patch"]
 Decoder: TypeAlias = PatchConvDecoder | PatchDecoder
-_DICE = DiceLoss(include_background=False, batch=True)
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,9 @@ class SegmentationRecipe:
 
 def mask_loss(logits_BKXYZ: Tensor, mask_BXYZ: Tensor) -> Tensor:
     """Cross-entropy plus Dice (MONAI) over the voxels that somebody labelled."""
-    logits, known_BXYZ = logits_BKXYZ.float(), mask_BXYZ != UNKNOWN
-    if not bool(known_BXYZ.any()):
-        return logits.sum() * 0.0
-    target = mask_BXYZ.long().masked_fill(~known_BXYZ, 0)
-    entropy = F.cross_entropy(logits, mask_BXYZ.long(), ignore_index=UNKNOWN)
-    hot = F.one_hot(target, logits.shape[1]).movedim(-1, 1) * known_BXYZ[:, None]
-    dice: Tensor = _DICE(logits.softmax(dim=1) * known_BXYZ[:, None], hot.float())
-    return entropy + dice
+    if not bool((mask_BXYZ != UNKNOWN).any()):
+        return logits_BKXYZ.float().sum() * 0.0
+    return mask_terms(logits_BKXYZ, mask_BXYZ)
 
 
 def _check_masks(tokens: TokenSet, name: str) -> None:

@@ -21,7 +21,7 @@ from training.data.study import open_study
 from training.evaluation.facts import Fact
 from training.evaluation.scores import EvaluationError
 
-__all__ = ["Study", "embedded_phantoms", "manifest_studies", "studies_of"]
+__all__ = ["Study", "manifest_studies", "studies_of"]
 
 log = logging.getLogger(__name__)
 
@@ -59,23 +59,6 @@ class Study:
     mask: npt.NDArray[np.uint8] | None = None
     classes: tuple[str, ...] = ()
     other_reports: tuple[str, ...] = ()
-
-
-def embedded_phantoms(seeds: Sequence[int]) -> Iterator[Study]:
-    """Yield the phantoms of the embedded recipe, each its own patient."""
-    from training.embedded.evaluate import volume_of
-    from training.embedded.phantom import make_phantom
-    from training.embedded.phantom.anatomy import CLASSES
-    from training.embedded.phantom.findings import PLANTED
-    from training.embedded.phantom.report import report_of
-
-    for seed in seeds:
-        phantom = make_phantom(seed)
-        labels = {name: int(there) for name, there in zip(PLANTED, phantom.present, strict=True)}
-        facts = tuple(Fact(item.name, item.side or "", item.size_mm) for item in phantom.findings)
-        key = f"phantom-{seed}"
-        report = report_of(phantom, np.random.default_rng((seed, 7)))
-        yield Study(key, key, volume_of(phantom), labels, report, facts, phantom.labels, CLASSES)
 
 
 def _mask_of(path: Path | None, volume: CTVolume) -> npt.NDArray[np.uint8] | None:
@@ -128,7 +111,7 @@ def manifest_studies(path: Path, split: Split, classes: Sequence[str] = ()) -> I
         )
 
 
-_PHANTOMS = re.compile(r"(embedded|phantom|phantom-held-out):(\d+):(\d+)(?::(\d+(?:\.\d+)?))?")
+_PHANTOMS = re.compile(r"(phantom|phantom-held-out):(\d+):(\d+)(?::(\d+(?:\.\d+)?))?")
 
 
 def studies_of(source: str, *, split: Split = "test", classes: Path | None = None) -> Iterator[Study]:
@@ -138,8 +121,7 @@ def studies_of(source: str, *, split: Split = "test", classes: Path | None = Non
     ----------
     source
         ``phantom:START:COUNT``, ``phantom-held-out:START:COUNT`` (scanner settings and wordings that are never trained
-        on), each optionally with ``:SPACING_MM``; ``embedded:START:COUNT`` for the first recipe's phantoms; else the
-        path of a manifest.
+        on), each optionally with ``:SPACING_MM``; else the path of a manifest.
     split, classes
         Of a manifest; ``classes`` is a JSON list of the masks' class names, background first.
 
@@ -152,13 +134,11 @@ def studies_of(source: str, *, split: Split = "test", classes: Path | None = Non
     if found is not None:
         start, count = int(found[2]), int(found[3])
         seeds = range(start, start + count)
-        if found[1] == "embedded":
-            return embedded_phantoms(seeds)
         from training.evaluation.phantoms import phantom_studies
 
         spacing = float(found[4] or 5.0)
         return phantom_studies(seeds, regime="train" if found[1] == "phantom" else "held_out", spacing_mm=spacing)
-    if source.partition(":")[0] in ("embedded", "phantom", "phantom-held-out"):
+    if source.partition(":")[0] in ("phantom", "phantom-held-out"):
         raise EvaluationError(f"{source!r} is not KIND:START:COUNT.", code="bad_source")
     names = tuple(json.loads(classes.read_text(encoding="utf-8"))) if classes else ()
     return manifest_studies(Path(source), split, names)

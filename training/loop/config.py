@@ -281,6 +281,8 @@ def _check(config: TrainingConfig, where: str) -> None:
             raise ConfigError(f"{where}: run.{key} must be at least 1.")
     if model.detail and config.objectives.masked is not None:
         raise ConfigError(f"{where}: with model.detail, visible patches know of hidden ones: masked needs 0.")
+    if config.objectives.detail is not None and not model.detail:
+        raise ConfigError(f"{where}: objectives.detail asks the convolutional path, and model.detail is 0.")
     if not any(asdict(config.objectives).values()):
         raise ConfigError(f"{where}: objectives names no objective.")
 

@@ -26,7 +26,7 @@ __all__ = ["export_adapter", "export_bundle", "part_of", "run_state"]
 
 _TOWERS, _REPORT, _MASKS = "model.towers.", "objectives.report.decoder.", "objectives.masks.decoder."
 #: Objectives that are no part of the COLIPRI recipe.
-_BEYOND = ("dense", "labels", "lesions", "masks")
+_BEYOND = ("dense", "labels", "lesions", "masks", "detail")
 _VISION = ("patch", "embed_dim", "depth", "heads", "projection_dim", "pool_heads", "detail")
 _TEXT_FILES = ("vocab.txt", "tokenizer.json")
 

@@ -1,22 +1,24 @@
-"""Pools of phantoms as a source of batches: those of ``training phantom`` and those of the embedded recipe."""
+"""Pools of phantoms as a source of batches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_colipri.text.findings import FINDING_NAMES
 from training.loop.config import TrainingConfig
 from training.loop.errors import ConfigError
 from training.loop.words import Wording
 from training.objectives.base import Batch
+from training.phantom.classes import merge_labels
+from training.phantom.pool import read_phantom
+from training.phantom.resolvable import visible
 
-__all__ = ["PhantomSample", "PhantomSource", "vary"]
+__all__ = ["PhantomSample", "PhantomSource", "read_sample", "vary"]
 
 #: Largest shift of a phantom along x, y and z, voxels.
 REACH = (3, 3, 6)
@@ -47,78 +49,20 @@ class PhantomSample:
     report: str
 
 
-class _Reader(Protocol):
-    """How one kind of pool is read."""
-
-    def size(self, path: Path) -> tuple[int, ...]:
-        """Return the phantom's voxels."""
-
-    def reports(self, path: Path) -> list[str]:
-        """Return its reports."""
-
-    def sample(self, path: Path, rng: np.random.Generator, *, augment: bool) -> PhantomSample:
-        """Return it, varied or as it is."""
-
-
-class _Phantoms:
-    """Pools of ``python -m training phantom make``; masks in the short or in the whole list of classes."""
-
-    def __init__(self, masks: Literal["short", "all"] = "short") -> None:
-        self._short = masks == "short"
-
-    def size(self, path: Path) -> tuple[int, ...]:
-        with np.load(path, allow_pickle=False) as data:
-            shape: tuple[int, ...] = data["labels"].shape
-        return shape
-
-    def reports(self, path: Path) -> list[str]:
-        from training.phantom.pool import read_phantom
-
-        return list(read_phantom(path).reports["train"])
-
-    def sample(self, path: Path, rng: np.random.Generator, *, augment: bool) -> PhantomSample:
-        from training.phantom.classes import merge_labels
-        from training.phantom.pool import read_phantom
-        from training.phantom.resolvable import visible
-
-        stored = read_phantom(path)
-        image = np.clip(stored.hu.astype(np.float32) / 1000.0, -1.0, 1.0)
-        texts = stored.reports["train"]
-        whole = PhantomSample(
-            image,
-            merge_labels(stored.labels) if self._short else stored.labels,
-            stored.truth.astype(np.int32),
-            visible(stored.present, stored.findings, float(np.linalg.norm(stored.affine[:3, :3], axis=0).max())),
-            texts[int(rng.integers(len(texts)))] if augment else texts[0],
-        )
-        return vary(whole, rng) if augment else whole
-
-
-class _Embedded:
-    """Pools of ``python -m training embedded phantom``."""
-
-    def size(self, path: Path) -> tuple[int, ...]:
-        with np.load(path, allow_pickle=False) as data:
-            shape: tuple[int, ...] = data["hu"].shape
-        return shape
-
-    def reports(self, path: Path) -> list[str]:
-        with np.load(path, allow_pickle=False) as data:
-            text: str = data["reports"].tobytes().decode()
-        return text.split("\n")
-
-    def sample(self, path: Path, rng: np.random.Generator, *, augment: bool) -> PhantomSample:
-        from training.embedded.phantom.findings import PLANTED
-        from training.embedded.pool import load_sample
-
-        read = load_sample(path, rng, augment=augment)
-        columns = [FINDING_NAMES.index(name) for name in PLANTED]
-        present = np.full(len(FINDING_NAMES), np.nan, np.float32)
-        present[columns] = read.present
-        bits = np.zeros(read.truth.shape, np.int32)
-        for bit, column in enumerate(columns):
-            bits |= ((read.truth.astype(np.int32) >> bit) & 1) << column
-        return PhantomSample(read.image, read.labels, bits, present, read.report)
+def read_sample(path: Path, rng: np.random.Generator, *, augment: bool, short: bool = True) -> PhantomSample:
+    """Return a phantom of a pool, varied or as it is, with masks in the short or in the whole list of classes."""
+    stored = read_phantom(path)
+    image = np.clip(stored.hu.astype(np.float32) / 1000.0, -1.0, 1.0)
+    texts = stored.reports["train"]
+    coarsest_mm = float(np.linalg.norm(stored.affine[:3, :3], axis=0).max())
+    whole = PhantomSample(
+        image,
+        merge_labels(stored.labels) if short else stored.labels,
+        stored.truth.astype(np.int32),
+        visible(stored.present, stored.findings, coarsest_mm),
+        texts[int(rng.integers(len(texts)))] if augment else texts[0],
+    )
+    return vary(whole, rng) if augment else whole
 
 
 def _shifted(values: npt.NDArray[Any], shift: npt.NDArray[np.int64], fill: float) -> npt.NDArray[Any]:
@@ -163,9 +107,13 @@ def vary(sample: PhantomSample, rng: np.random.Generator) -> PhantomSample:
     return PhantomSample(image.astype(np.float32), mask, bits, present, sample.report if fits else "")
 
 
-def _reader(path: Path, masks: Literal["short", "all"]) -> _Reader:
-    with np.load(path, allow_pickle=False) as data:
-        return _Phantoms(masks) if "text" in data.files else _Embedded()
+def _size(path: Path) -> tuple[int, ...]:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            shape: tuple[int, ...] = data["labels"].shape
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path.name} is no phantom of `phantom make`.", code="data") from error
+    return shape
 
 
 class PhantomSource:
@@ -174,7 +122,7 @@ class PhantomSource:
     Parameters
     ----------
     folder
-        Of ``python -m training phantom make`` or ``python -m training embedded phantom``.
+        Of ``python -m training phantom make``.
     config
         Of the run; its grid must be the phantoms'.
     rank
@@ -204,8 +152,7 @@ class PhantomSource:
         if not self._paths:
             raise ConfigError(f"{folder} holds {len(found)} phantoms; validation takes every twentieth.", code="data")
         self._config, self._rank = config, rank
-        self._reader = _reader(self._paths[0], config.data.masks)
-        size = self._reader.size(self._paths[0])
+        size = _size(self._paths[0])
         if size != config.model.size:
             raise ConfigError(
                 f"The phantoms are {'x'.join(map(str, size))} voxels, the model grid is "
@@ -217,7 +164,7 @@ class PhantomSource:
     def _reports(self, config: TrainingConfig) -> dict[str, str]:
         if config.objectives.opposite is None:
             return {}
-        return {path.stem: self._reader.reports(path)[0] for path in self._paths}
+        return {path.stem: read_phantom(path).reports["train"][0] for path in self._paths}
 
     @property
     def words(self) -> Wording:
@@ -233,7 +180,8 @@ class PhantomSource:
         return self._read([self._paths[index]], rng)
 
     def _read(self, paths: list[Path], rng: np.random.Generator) -> Batch:
-        samples = [self._reader.sample(path, rng, augment=self._config.data.augment) for path in paths]
+        wanted = self._config.data
+        samples = [read_sample(path, rng, augment=wanted.augment, short=wanted.masks == "short") for path in paths]
         keys = [path.stem for path in paths]
         return {
             "image": torch.from_numpy(np.stack([sample.image for sample in samples])[:, None]),

@@ -22,7 +22,7 @@ from training.objectives.supervised import UNKNOWN
 
 __all__ = ["Masks", "MasksConfig", "lung_terms", "mask_terms"]
 
-_DICE = DiceLoss(include_background=False, batch=True)
+_DICE = DiceLoss(include_background=False)
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class MasksConfig:
     within: tuple[int, ...] = (5, 8)
 
 
-def mask_terms(logits_BKXYZ: Tensor, mask_BXYZ: Tensor, rare_K: Tensor | None) -> Tensor:
-    """Return cross-entropy plus Dice over the voxels that are known, averaged over the batch."""
+def mask_terms(logits_BKXYZ: Tensor, mask_BXYZ: Tensor, rare_K: Tensor | None = None) -> Tensor:
+    """Return cross-entropy plus Dice (MONAI) over the voxels that are known, averaged over the volumes."""
     logits, known_BXYZ = logits_BKXYZ.float(), mask_BXYZ != UNKNOWN
     entropy = F.cross_entropy(logits, mask_BXYZ.long(), rare_K, ignore_index=UNKNOWN)
     target = mask_BXYZ.long().masked_fill(~known_BXYZ, 0)
@@ -104,16 +104,16 @@ class Masks(Objective):
         logits = self.decoder(model.tokens(batch), image)
         out: dict[str, Tensor] = {}
         total = logits.new_zeros((), dtype=torch.float32)
-        for key, name in (("drawn", "mask"), ("outlined", "lungs")):
+        for key, source in (("drawn", "mask"), ("outlined", "lungs")):
             rows = batch.get(key)
             if rows is None or not bool(rows.any()):
                 continue
             found = logits[rows]
-            mean = (
-                mask_terms(found, batch["mask"][rows], self.rare)
-                if name == "mask"
-                else lung_terms(found, batch["lungs"][rows], self.config)
+            known = batch[source][rows]
+            pairs = zip(found.split(1), known.split(1), strict=True)  # one by one: a sum over passes is then exact
+            terms = torch.stack(
+                [mask_terms(*pair, self.rare) if source == "mask" else lung_terms(*pair, self.config) for pair in pairs]
             )
-            out[f"masks_{name}"] = mean.detach()
-            total = total + mean * int(rows.sum())
+            out[f"masks_{source}"] = terms.mean().detach()
+            total = total + terms.sum()
         return out | {"masks_loss": total / denominator(self, batch)}

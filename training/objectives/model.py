@@ -152,8 +152,15 @@ class Colipri(nn.Module):
         """Return tokens [B, x, y, z, C]; tokens that the batch brings along are taken as they are."""
         if "tokens" not in batch:
             with fused_attention(self.device):
-                batch["tokens"] = self.towers.image_encoder.tokens(batch["image"])
+                batch["tokens"] = self.towers.image_encoder.tokens(batch["image"], details=self.details(batch))
         out: Tensor = batch["tokens"]
+        return out
+
+    def details(self, batch: Batch) -> Tensor | None:
+        """Return the features of the convolutional path [B, c, X/4, Y/4, Z/4], or None where there is none."""
+        if "details" not in batch:
+            batch["details"] = self.towers.image_encoder.details(batch["image"])
+        out: Tensor | None = batch["details"]
         return out
 
     def projected(self, batch: Batch) -> Tensor:

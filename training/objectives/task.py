@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from training.objectives.base import Batch, Objective
 from training.objectives.contrastive import Contrastive, ContrastiveConfig
+from training.objectives.detail import Detail, DetailConfig
 from training.objectives.lesions import Lesions, LesionsConfig
 from training.objectives.masked import Masked, MaskedConfig
 from training.objectives.masks import Masks, MasksConfig
@@ -29,7 +30,7 @@ __all__ = ["ObjectivesConfig", "Task", "build_task"]
 
 @dataclass(frozen=True)
 class ObjectivesConfig:
-    """Which losses are summed; null: not this one. The last four are no part of the COLIPRI recipe."""
+    """Which losses are summed; null: not this one. The last five are no part of the COLIPRI recipe."""
 
     contrastive: ContrastiveConfig | None = None
     opposite: OppositeConfig | None = None
@@ -39,6 +40,7 @@ class ObjectivesConfig:
     labels: LabelsConfig | None = None
     lesions: LesionsConfig | None = None
     masks: MasksConfig | None = None
+    detail: DetailConfig | None = None
 
 
 class Task(nn.Module):
@@ -149,6 +151,8 @@ def build_task(model: ModelConfig, objectives: ObjectivesConfig, vocabulary: Pat
         made.append((Lesions(objectives.lesions, model), objectives.lesions.weight))
     if objectives.masks is not None:
         made.append((Masks(objectives.masks, model), objectives.masks.weight))
+    if objectives.detail is not None:
+        made.append((Detail(objectives.detail, model), objectives.detail.weight))
     if not made:
         raise ValueError("a run needs at least one objective")
     return Task(towers, made)

@@ -6,7 +6,7 @@ import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,11 +15,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 _Regime = Annotated[str, typer.Option(help="Scanner settings: train or held_out.")]
 
 
-def _work(folder: Path, seeds: list[int], grid: int, spacing: float, regime: str, randomised: bool, device: str) -> int:
+def _work(folder: Path, seeds: list[int], grid: int, spacing: float, how: dict[str, Any]) -> int:
     from training.phantom.pool import fill_pool
 
-    shape, mm = (grid, grid, grid), (spacing, spacing, spacing)
-    made = fill_pool(folder, seeds, shape=shape, spacing_mm=mm, regime=regime, randomised=randomised, device=device)  # type: ignore[arg-type]
+    made = fill_pool(folder, seeds, shape=(grid, grid, grid), spacing_mm=(spacing, spacing, spacing), **how)
     return sum(1 for _ in made)
 
 
@@ -32,6 +31,7 @@ def make(
     spacing: Annotated[float, typer.Option(min=0.5, help="mm.")] = 5.0,
     regime: _Regime = "train",
     randomised: Annotated[bool, typer.Option(help="Random densities and textures of each class.")] = False,
+    chance: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of each finding; default: 0.21.")] = 0.21,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; one core each.")] = 1,
     device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
 ) -> None:
@@ -42,18 +42,17 @@ def make(
 
     if regime not in REGIMES:
         raise typer.BadParameter(f"Regime must be one of {', '.join(REGIMES)}.")
+    how = {"regime": regime, "randomised": randomised, "chance": chance, "device": device}
     seeds = list(range(start, start + count))
     parts = [seeds[n : n + 8] for n in range(0, count, 8)]
     with Progress(transient=True) as progress:
         task = progress.add_task("Phantoms", total=count)
         if jobs == 1:
             for part in parts:
-                progress.advance(task, _work(pool, part, grid, spacing, regime, randomised, device))
+                progress.advance(task, _work(pool, part, grid, spacing, how))
         else:
             with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
-                waiting = [
-                    workers.submit(_work, pool, part, grid, spacing, regime, randomised, device) for part in parts
-                ]
+                waiting = [workers.submit(_work, pool, part, grid, spacing, how) for part in parts]
                 for done in as_completed(waiting):
                     progress.advance(task, done.result())
     typer.echo(f"{count} phantoms in {pool}")
@@ -160,3 +159,24 @@ def plant(
             nibabel.save(nibabel.Nifti1Image(values, volume.affine), beside)
     write_json(out / "findings.json", [asdict(item) for item in made.findings])
     typer.echo(f"{len(made.findings)} of {len(finding)} findings planted in {out}")
+
+
+@app.command()
+def samples(
+    out: Annotated[Path, typer.Argument(help="The sample_data folder.")],
+    bundle: Annotated[str | None, typer.Option(help="Bundle that encodes the library; default: embedded.")] = None,
+    studies: Annotated[bool, typer.Option(help="Write the studies anew too.")] = True,
+) -> None:
+    """Write the shipped studies and the case library."""
+    import shutil
+
+    from napari_colipri.engine.bundle import open_bundle
+    from napari_colipri.engine.session import Session
+    from training.phantom.samples import write_library, write_studies
+
+    if studies:
+        write_studies(out)
+    session = Session(open_bundle(bundle))
+    session.load()
+    shutil.rmtree(out / "library", ignore_errors=True)
+    write_library(out, session)

@@ -13,7 +13,7 @@ import torch
 from napari_colipri.text.findings import FINDING_NAMES
 from training.phantom.body import build_body, build_reference
 from training.phantom.canvas import Canvas
-from training.phantom.findings import BIT, Finding, Plan, Scene, Truth, View, draw_plan, plant
+from training.phantom.findings import BIT, CHANCE, Finding, Plan, Scene, Truth, View, draw_plan, plant
 from training.phantom.grid import Frame, Grid
 from training.phantom.patient import Patient, Phase, draw_patient
 from training.phantom.protocol import Protocol, Regime, draw_protocol, quiet_protocol
@@ -87,6 +87,7 @@ def make_phantom(
     shape: tuple[int, int, int] = (72, 72, 72),
     spacing_mm: tuple[float, float, float] = (5.0, 5.0, 5.0),
     wanted: Sequence[str] | None = None,
+    chance: float = CHANCE,
     regime: Regime = "train",
     coverage: str | None = None,
     phase: Phase | None = None,
@@ -106,6 +107,8 @@ def make_phantom(
         The grid, along x, y, z.
     wanted
         Exactly these findings (where the scan covers their place) instead of a draw.
+    chance
+        Of each finding in a draw; crowded phantoms show a detector more of everything.
     regime, coverage
         See :func:`training.phantom.protocol.draw_protocol`.
     phase
@@ -124,7 +127,7 @@ def make_phantom(
     """
     device = torch.device(device)
     with one_thread(device), torch.no_grad():
-        plan = draw_plan(seed, wanted)
+        plan = draw_plan(seed, wanted, chance=chance)
         arms = bool(np.random.default_rng((seed, 505)).random() < (0.9 if regime == "train" else 0.5)) or quiet
         patient = draw_patient(
             seed,

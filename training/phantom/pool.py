@@ -19,7 +19,7 @@ import numpy.typing as npt
 from napari_colipri.atomic import replace_file
 from napari_colipri.errors import ColipriError
 from napari_colipri.text.findings import FINDING_NAMES
-from training.phantom.findings import BIT, Finding
+from training.phantom.findings import BIT, CHANCE, Finding
 from training.phantom.generate import Phantom, make_phantom
 from training.phantom.protocol import Regime
 from training.phantom.report import WORDINGS, write_report
@@ -130,6 +130,7 @@ def fill_pool(
     spacing_mm: tuple[float, float, float],
     regime: Regime = "train",
     randomised: bool = False,
+    chance: float = CHANCE,
     device: str = "cpu",
 ) -> Iterator[int]:
     """Make the phantoms of ``seeds`` that ``folder`` lacks; yields each seed when its file is there."""
@@ -138,7 +139,13 @@ def fill_pool(
         path = path_of(folder, seed)
         if not path.exists():
             phantom = make_phantom(
-                seed, shape=shape, spacing_mm=spacing_mm, regime=regime, randomised=randomised, device=device
+                seed,
+                shape=shape,
+                spacing_mm=spacing_mm,
+                chance=chance,
+                regime=regime,
+                randomised=randomised,
+                device=device,
             )
             write_phantom(path, phantom)
         yield seed

@@ -12,14 +12,13 @@ import torch
 
 from tests.training.data.files import prepared, record, tiny_set, write_lines
 from tests.training.loop.runs import config
-from training.embedded.pool import fill_pool
 from training.loop.config import TrainingConfig
 from training.loop.data import PreparedSource, noise, open_source
 from training.loop.errors import ConfigError
 from training.loop.phantoms import PhantomSample, PhantomSource, vary
 from training.loop.source import Source
 from training.objectives.base import Batch
-from training.phantom.pool import fill_pool as fill_phantoms
+from training.phantom.pool import fill_pool
 
 
 def at(size: tuple[int, int, int], spacing_mm: float, **data: Any) -> TrainingConfig:
@@ -42,16 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pool")
-    fill_pool(root, range(4))
-    return root
-
-
-@pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantoms")
-    list(fill_phantoms(root, range(4), shape=(72, 72, 72), spacing_mm=(5.0, 5.0, 5.0)))
+    list(fill_pool(root, range(4), shape=(72, 72, 72), spacing_mm=(5.0, 5.0, 5.0)))
     return root
 
 
@@ -96,9 +88,7 @@ def test_a_folder_at_another_spacing_is_refused(folder: Path) -> None:
         open_source([str(folder)], at((32, 24, 32), 5.0))
 
 
-@pytest.mark.parametrize("kind", ["pool", "earlier"])
-def test_phantoms_give_everything_that_the_objectives_ask_for(kind: str, request: pytest.FixtureRequest) -> None:
-    pool = request.getfixturevalue(kind)
+def test_phantoms_give_everything_that_the_objectives_ask_for(pool: Path) -> None:
     source = open_source([str(pool)], at((72, 72, 72), 5.0, unpaired=0.5))
     assert isinstance(source, PhantomSource)
     seen = [source[number] for number in range(8)]

@@ -60,7 +60,11 @@ class Plan:
     inflation_mm: float
 
 
-def draw_plan(seed: int, wanted: Sequence[str] | None, *, chance: float = 0.21, normal: float = 0.12) -> Plan:
+#: Of each finding: equal for all 18 on purpose, so that rare ones can be learnt; about 3.3 findings in a phantom.
+CHANCE = 0.21
+
+
+def draw_plan(seed: int, wanted: Sequence[str] | None, *, chance: float = CHANCE, normal: float = 0.12) -> Plan:
     """Draw the findings of a phantom.
 
     Parameters
@@ -70,7 +74,7 @@ def draw_plan(seed: int, wanted: Sequence[str] | None, *, chance: float = 0.21, 
     wanted
         Exactly these instead of a draw.
     chance
-        Of each finding: equal for all 18 on purpose, so that rare ones can be learnt; about 3.3 findings in a phantom.
+        Of each finding.
     normal
         Share of phantoms without any finding.
 
