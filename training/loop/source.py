@@ -6,6 +6,7 @@ ahead in any number, and a run that goes on sees what it would have seen.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -64,6 +65,13 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+def _deaf(_: int) -> None:
+    """Leave signals to the run: one that reaches all processes would take the readers away from the last step."""
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 def batches_from(source: Source, start: int, *, workers: int, pin_memory: bool) -> Iterator[Batch]:
     """Yield batches from number ``start`` on.
 
@@ -84,6 +92,7 @@ def batches_from(source: Source, start: int, *, workers: int, pin_memory: bool) 
         sampler=_From(start),
         num_workers=workers,
         collate_fn=_as_it_is,
+        worker_init_fn=_deaf,
         pin_memory=pin_memory,
     )
     return iter(loader)

@@ -81,7 +81,7 @@ def one_thread(device: torch.device) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def make_phantom(
+def make_phantom(  # noqa: PLR0913 - keywords, each with a default
     seed: int,
     *,
     shape: tuple[int, int, int] = (72, 72, 72),
