@@ -9,6 +9,7 @@ import torch
 
 from training.objectives.base import Batch
 from training.objectives.contrastive import ContrastiveConfig
+from training.objectives.detail import DetailConfig
 from training.objectives.lesions import LesionsConfig
 from training.objectives.masked import MaskedConfig
 from training.objectives.masks import MasksConfig
@@ -43,6 +44,8 @@ OBJECTIVES = {
     "masks": ObjectivesConfig(masks=MasksConfig(classes=4, width=8, left=1, right=2, within=(3,))),
 }
 ALL = ObjectivesConfig(**{name: getattr(config, name) for name, config in OBJECTIVES.items()})
+#: Asks a part of the tower that ``MODEL`` has not; masked images have no use for that part.
+DETAIL = ObjectivesConfig(detail=DetailConfig(classes=4))
 
 REPORTS = [
     "There is a nodule in the right upper lobe.",
@@ -60,6 +63,8 @@ PAIRS = [
 
 def task(objectives: ObjectivesConfig = ALL, model: ModelConfig = MODEL, seed: int = 0) -> Task:
     """A task with the weights that ``seed`` gives."""
+    if objectives.detail is not None:
+        model = replace(model, detail=8)
     torch.manual_seed(seed)
     return build_task(model, objectives, VOCABULARY)
 

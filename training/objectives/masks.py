@@ -22,7 +22,7 @@ from training.objectives.supervised import UNKNOWN
 
 __all__ = ["Masks", "MasksConfig", "lung_terms", "mask_terms"]
 
-_DICE = DiceLoss(include_background=False)
+_DICE = DiceLoss(include_background=False, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,17 @@ class MasksConfig:
 
 
 def mask_terms(logits_BKXYZ: Tensor, mask_BXYZ: Tensor, rare_K: Tensor | None = None) -> Tensor:
-    """Return cross-entropy plus Dice (MONAI) over the voxels that are known, averaged over the volumes."""
+    """Return cross-entropy plus Dice (MONAI) over the voxels that are known, averaged over the volumes.
+
+    The Dice term of a volume is that of the classes it holds: what it lacks would only add a constant.
+    """
     logits, known_BXYZ = logits_BKXYZ.float(), mask_BXYZ != UNKNOWN
     entropy = F.cross_entropy(logits, mask_BXYZ.long(), rare_K, ignore_index=UNKNOWN)
     target = mask_BXYZ.long().masked_fill(~known_BXYZ, 0)
     hot = F.one_hot(target, logits.shape[1]).movedim(-1, 1) * known_BXYZ[:, None]
-    dice: Tensor = _DICE(logits.softmax(dim=1) * known_BXYZ[:, None], hot.float())
-    return entropy + dice
+    dice_BK: Tensor = _DICE(logits.softmax(dim=1) * known_BXYZ[:, None], hot.float()).flatten(1)
+    there_BK = hot[:, 1:].flatten(2).any(dim=2)
+    return entropy + ((dice_BK * there_BK).sum(1) / there_BK.sum(1).clamp(min=1)).mean()
 
 
 def lung_terms(logits_nKXYZ: Tensor, lungs_nXYZ: Tensor, config: MasksConfig) -> Tensor:

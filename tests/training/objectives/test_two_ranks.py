@@ -48,12 +48,15 @@ def everything(case: str) -> Batch:
     return whole
 
 
-@pytest.mark.parametrize("name", tiny.OBJECTIVES)
+OBJECTIVES = {**tiny.OBJECTIVES, "detail": tiny.DETAIL}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("case", WINDOWS)
 def test_gradients_of_two_processes_equal_those_of_one(
     ranks: list[dict[str, torch.Tensor]], case: str, name: str
 ) -> None:
-    task = tiny.task(tiny.OBJECTIVES[name])
+    task = tiny.task(OBJECTIVES[name])
     whole = everything(case)
     task.prepare(whole)
     task(whole)["loss"].backward()
