@@ -15,6 +15,7 @@ from torch import Tensor, nn
 __all__ = ["DetailPath"]
 
 _FOLD = 2
+_COARSE = 3
 
 
 class DetailPath(nn.Module):
@@ -33,7 +34,7 @@ class DetailPath(nn.Module):
         self.fold_in = nn.Conv3d(_FOLD**3, width, 3, padding=1)
         self.fine = nn.Conv3d(width, width, 3, padding=1)
         self.reduce = nn.Conv3d(width, 2 * width, 3, stride=2, padding=1)
-        self.coarse = nn.Conv3d(2 * width, 2 * width, 3, padding=1)
+        self.coarse = nn.ModuleList(nn.Conv3d(2 * width, 2 * width, 3, padding=1) for _ in range(_COARSE))
         self.patches = nn.Conv3d(2 * width, embed_dim, 3, stride=2, padding=1)
 
     def silence(self) -> None:
@@ -50,8 +51,9 @@ class DetailPath(nn.Module):
         h = F.gelu(self.fold_in(folded.contiguous(memory_format=torch.channels_last_3d)))
         h = h + F.gelu(self.fine(h))
         h = F.gelu(self.reduce(h))
-        out: Tensor = h + F.gelu(self.coarse(h))
-        return out
+        for convolution in self.coarse:
+            h = h + F.gelu(convolution(h))
+        return h
 
     def forward(self, features: Tensor) -> Tensor:
         """Return [B, C, X/8, Y/8, Z/8] from :meth:`features`."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.objectives.base import Batch, Objective, denominator
-from training.objectives.lesions import UNMARKED, lesion_patches
+from training.objectives.lesions import UNMARKED, lesion_patches, volume_terms
 from training.objectives.model import Colipri, ModelConfig
 from training.objectives.supervised import patch_fractions
 
@@ -26,7 +26,7 @@ _CELL = 4
 
 @dataclass(frozen=True)
 class DetailConfig:
-    """Weight; findings and mask classes; voxels that make a cell positive; weights of positive and other cells."""
+    """Weight; findings and mask classes; voxels that make a cell positive; weights of cells and volumes."""
 
     weight: float = 1.0
     findings: int = 18
@@ -34,10 +34,11 @@ class DetailConfig:
     least: int = 2
     positive: float = 0.5
     negative: float = 2.0
+    volume: float = 1.0
 
 
 class Detail(Objective):
-    """Two-way cross-entropy of every finding, and soft cross-entropy of the classes, in every cell of marked volumes.
+    """Cross-entropy of every finding and of the classes in every cell of marked volumes, and of the volumes' labels.
 
     Each volume's positive cells count as one term and its other cells as one, for every finding.
     """
@@ -50,6 +51,8 @@ class Detail(Objective):
         self.findings = nn.Linear(2 * model.detail, config.findings)
         self.classes = nn.Linear(2 * model.detail, config.classes)
         nn.init.constant_(self.findings.bias, -3.0)
+        self.volume = nn.Linear(2 * model.detail, config.findings)
+        nn.init.constant_(self.volume.bias, -10.0)  # thousands of cells are summed
 
     def prepare(self, model: Colipri, batch: Batch) -> None:
         """Find the marked volumes, their positive cells and the classes of every cell."""
@@ -81,4 +84,9 @@ class Detail(Objective):
         known = batch["cells_known"]
         entropy = -(batch["cell_fractions"] * log_p).sum(-1) * known
         total = total + (entropy.sum(1) / known.sum(1).clamp(min=1)).sum()
-        return {"detail_loss": total / denominator(self, batch), "detail_findings": positive.detach().mean()}
+        out = {"detail_findings": positive.detach().mean()}
+        if "labels" in batch and self.config.volume:
+            whole = volume_terms(self.volume(cells_BNC), batch["labels"][batch["cells_marked"]])
+            total = total + self.config.volume * whole.sum()
+            out["detail_volume"] = whole.detach().mean()
+        return {"detail_loss": total / denominator(self, batch), **out}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from training.objectives.base import Batch, Objective, denominator
 from training.objectives.model import Colipri, ModelConfig
 
-__all__ = ["Lesions", "LesionsConfig", "lesion_patches"]
+__all__ = ["Lesions", "LesionsConfig", "lesion_patches", "volume_terms"]
 
 #: Value of a volume whose findings nobody marked.
 UNMARKED = -1
@@ -24,7 +24,7 @@ UNMARKED = -1
 
 @dataclass(frozen=True)
 class LesionsConfig:
-    """Weight; number of findings; voxels that make a patch positive; weights of a volume's positive and other patches.
+    """Weight; number of findings; voxels that make a patch positive; weights of positive and other patches, of volumes.
 
     Each volume's positive patches count as one term and its other patches as one, for every finding: a small nodule
     weighs as much as emphysema of both lungs, and accumulated batches still equal one large batch.
@@ -35,6 +35,7 @@ class LesionsConfig:
     least: int = 2
     positive: float = 0.5
     negative: float = 2.0
+    volume: float = 1.0
 
 
 def lesion_patches(bits_BXYZ: Tensor, findings: int, patch: int, least: int) -> Tensor:
@@ -54,8 +55,19 @@ def lesion_patches(bits_BXYZ: Tensor, findings: int, patch: int, least: int) -> 
     return found
 
 
+def volume_terms(logits_BNF: Tensor, labels_BF: Tensor) -> Tensor:
+    """Return the mean cross-entropy of a volume's known labels [B], its logits the smooth maximum over places.
+
+    Balanced places teach where a finding would be; only whole volumes teach that one false alarm in 729 is too many.
+    """
+    known_BF = torch.isfinite(labels_BF)
+    pooled_BF = logits_BNF.float().logsumexp(dim=1)
+    terms = F.binary_cross_entropy_with_logits(pooled_BF, labels_BF.nan_to_num(), reduction="none") * known_BF
+    return terms.sum(1) / known_BF.sum(1).clamp(min=1)
+
+
 class Lesions(Objective):
-    """Two-way cross-entropy of every finding in every patch."""
+    """Two-way cross-entropy of every finding in every patch, and of every volume by its most suspicious patches."""
 
     name = "lesions"
 
@@ -64,6 +76,8 @@ class Lesions(Objective):
         self.config, self.patch = config, model.patch
         self.head = nn.Linear(model.embed_dim, config.findings)
         nn.init.constant_(self.head.bias, -3.0)  # most patches hold nothing
+        self.volume = nn.Linear(model.embed_dim, config.findings)
+        nn.init.constant_(self.volume.bias, -8.0)  # hundreds of patches are summed
 
     def prepare(self, model: Colipri, batch: Batch) -> None:
         """Find the marked volumes and their positive patches."""
@@ -81,10 +95,16 @@ class Lesions(Objective):
         """Return the loss per volume and finding."""
         if not self.count(batch):
             return {}
-        logits = self.head(model.tokens(batch)[batch["marked"]].flatten(1, 3)).float()
+        tokens_BNC = model.tokens(batch)[batch["marked"]].flatten(1, 3)
+        logits = self.head(tokens_BNC).float()
         here = batch["lesions"].to(logits.dtype)
         terms = F.binary_cross_entropy_with_logits(logits, here, reduction="none")
         positive = (terms * here).sum(1) / here.sum(1).clamp(min=1)
         negative = (terms * (1 - here)).sum(1) / (1 - here).sum(1).clamp(min=1)
         total = (self.config.positive * positive + self.config.negative * negative).sum()
-        return {"lesions_loss": total / denominator(self, batch)}
+        whole = total.new_zeros(())
+        if "labels" in batch and self.config.volume:
+            whole = volume_terms(self.volume(tokens_BNC), batch["labels"][batch["marked"]]).sum()
+            total = total + self.config.volume * self.config.findings * whole
+        share = whole.detach() / max(len(tokens_BNC), 1)
+        return {"lesions_loss": total / denominator(self, batch), "lesions_volume": share}
