@@ -102,9 +102,9 @@ def vary(sample: PhantomSample, rng: np.random.Generator) -> PhantomSample:
             share = int(((bits >> finding) & 1).sum()) / before
             present[finding] = 1.0 if share > 0.6 else (0.0 if share < 0.02 else np.nan)
     fits = np.array_equal(present, sample.present, equal_nan=True)
-    noise = rng.normal(0.0, rng.uniform(0.0, 0.03), shape).astype(np.float32)
-    image = np.clip(image * rng.uniform(0.97, 1.03) + rng.normal(0.0, 0.008) + noise, -1.0, 1.0)
-    return PhantomSample(image.astype(np.float32), mask, bits, present, sample.report if fits else "")
+    noise = rng.standard_normal(shape, np.float32) * np.float32(rng.uniform(0.0, 0.03))
+    image = image * np.float32(rng.uniform(0.97, 1.03)) + np.float32(rng.normal(0.0, 0.008)) + noise
+    return PhantomSample(np.clip(image, -1.0, 1.0), mask, bits, present, sample.report if fits else "")
 
 
 def _size(path: Path) -> tuple[int, ...]:

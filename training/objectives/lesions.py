@@ -47,12 +47,28 @@ def lesion_patches(bits_BXYZ: Tensor, findings: int, patch: int, least: int) -> 
         Integers; bit ``n`` is set where finding ``n`` is.
     """
     blocks = bits_BXYZ.unfold(1, patch, patch).unfold(2, patch, patch).unfold(3, patch, patch)
-    flat_BNP = blocks.flatten(1, 3).flatten(2)
-    found = torch.zeros((*flat_BNP.shape[:2], findings), dtype=torch.bool, device=flat_BNP.device)
-    for bit in range(findings):
-        if bool((bits_BXYZ & (1 << bit)).any()):  # most findings are in no volume of a batch
-            found[..., bit] = ((flat_BNP >> bit) & 1).sum(-1) >= least
-    return found
+    flat_PBN = blocks.flatten(1, 3).flatten(2).permute(2, 0, 1).contiguous()
+    seen = [flat_PBN, *(torch.zeros_like(flat_PBN) for _ in range(least - 1))]  # bit set: so many voxels or more
+    while len(seen[0]) > 1:
+        seen = _joined(seen)
+    places = torch.arange(findings, dtype=torch.int32, device=bits_BXYZ.device)
+    return ((seen[-1][0, ..., None].int() >> places) & 1).bool()
+
+
+def _joined(seen: list[Tensor]) -> list[Tensor]:
+    """Join halves of the voxels: so many or more are in both when some are here and the rest there."""
+    half = len(seen[0]) // 2
+    here, there = [part[:half] for part in seen], [part[half : 2 * half] for part in seen]
+    out = []
+    for count in range(len(seen)):
+        both = here[count] | there[count]
+        for some in range(count):
+            both = both | (here[some] & there[count - 1 - some])
+        out.append(both)
+    if len(seen[0]) % 2:
+        last = [part[-1:] for part in seen]
+        return [torch.cat([part, rest]) for part, rest in zip(out, last, strict=True)]
+    return out
 
 
 def volume_terms(logits_BNF: Tensor, labels_BF: Tensor) -> Tensor:
