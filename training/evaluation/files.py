@@ -16,7 +16,7 @@ from training.evaluation.bootstrap import Floats
 from training.evaluation.facts import Fact, facts_from_json
 from training.evaluation.scores import EvaluationError, read_lines
 
-__all__ = ["Embeddings", "mask_pairs", "read_classes", "read_embeddings", "write_embeddings"]
+__all__ = ["Embeddings", "mask_pairs", "read_classes", "read_embeddings", "read_json", "write_embeddings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,3 +144,18 @@ def mask_pairs(predicted: Path, reference: Path) -> Iterator[tuple[str, Any, Any
             labels[1],
             tuple(float(z) for z in theirs.header.get_zooms()[:3]),
         )
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    EvaluationError
+        Naming the file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise EvaluationError(f"{path.name} cannot be read as JSON: {reason}.", code="unreadable") from error
