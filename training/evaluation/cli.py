@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from napari_colipri.cli.console import guarded
 from training.data.records import Split
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -105,19 +106,36 @@ def masks(
 
 
 @app.command()
+@guarded
 def reports(
     pairs: Annotated[Path, typer.Argument(help="JSONL of study, patient, generated, reference, facts (optional).")],
     out: Out,
+    radbert: Annotated[Path | None, typer.Option(help="Folder of a report classifier (safetensors).")] = None,
+    radbert_labels: Annotated[Path | None, typer.Option(help="JSON list: names of its outputs.")] = None,
+    green: Annotated[Path | None, typer.Option(help="Folder of a language model that judges (safetensors).")] = None,
+    green_prompt: Annotated[Path | None, typer.Option(help="Text with {reference} and {candidate}.")] = None,
+    green_tokens: Annotated[int, typer.Option(help="Longest answer of the judge.", min=1)] = 1024,
+    radgraph: Annotated[
+        tuple[Path, Path] | None, typer.Option(help="RadGraph's JSON of the generated and of the reference reports.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Of the two models.")] = "auto",
     resamples: Resamples = 1000,
 ) -> None:
-    """BLEU, ROUGE-L, clinical F1, wrong sides and sizes, sentences that compare with an earlier scan."""
+    """BLEU, ROUGE-L, clinical F1, wrong sides and sizes, earlier scans; RadBERT, GREEN and RadGraph where asked for."""
+    from napari_colipri.cli.console import cancellable, show_progress
+    from training.evaluation.report_metrics import Wanted, further_metrics
     from training.evaluation.reports import evaluate_reports, read_reports
     from training.evaluation.results import write_figures
     from training.evaluation.tables import report_table
 
-    figures = evaluate_reports(read_reports(pairs), resamples=resamples)
-    text = report_table(figures)
-    write_figures(out, "reports", figures.to_json(), text)
+    wanted = Wanted(radbert, radbert_labels, green, green_prompt, green_tokens, radgraph, device)
+    with cancellable() as cancel, show_progress() as progress:
+        read = read_reports(pairs)
+        further = further_metrics(read, wanted, resamples=resamples, progress=progress, cancel=cancel)
+        figures = evaluate_reports(read, resamples=resamples)
+    text = "\n".join([report_table(figures), *further.markdown])
+    further.write_answers(out)
+    write_figures(out, "reports", figures.to_json() | further.values, text)
     typer.echo(text)
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from training.evaluation.classification import METRICS, Classification
+from training.evaluation.green import GreenTable
 from training.evaluation.masks import MaskTable
 from training.evaluation.planted import PlantedRow
+from training.evaluation.radbert import LabelTable
+from training.evaluation.radgraph import GraphTable
 from training.evaluation.reliability import Reliability
 from training.evaluation.reports import ReportTable
 from training.evaluation.retrieval import Retrieval
 
 __all__ = [
     "classification_table",
+    "graph_markdown",
+    "green_markdown",
+    "label_markdown",
     "mask_markdown",
     "planted_table",
     "reliability_table",
@@ -112,3 +118,46 @@ def planted_table(rows: Sequence[PlantedRow]) -> str:
     cells = [[r.finding, r.planted, r.sham, r.over_sham, r.ranked, r.pairs, r.patients] for r in rows]
     text = f"Paired differences of the score; {_INTERVAL}. A description of these patients, not a test.\n\n"
     return text + _rows(head, cells)
+
+
+def label_markdown(figures: LabelTable) -> str:
+    """One row per finding, macro and micro last; which model gave the labels."""
+    rows: list[list[object]] = [
+        [name, each.precision, each.recall, each.f1, said, true]
+        for name, (true, said, each) in figures.findings.items()
+        if true or said
+    ]
+    for name, each in (("macro", figures.macro), ("micro", figures.micro)):
+        rows.append([f"**{name}**", *(f"**{value}**" for value in (each.precision, each.recall, each.f1)), "", ""])
+    text = (
+        f"Labels by {figures.model.words}. {figures.reports} reports of {figures.patients} patients; {_INTERVAL}.\n\n"
+    )
+    text += _rows(["finding", "precision", "recall", "F1", "stated", "true"], rows)
+    if figures.unknown:
+        text += f"\nThis model does not know: {', '.join(figures.unknown)}.\n"
+    if figures.shortened:
+        text += f"\nThe ends of {figures.shortened} of {2 * figures.reports} texts were not read: they are too long.\n"
+    return text
+
+
+def green_markdown(figures: GreenTable) -> str:
+    """GREEN, what it counts, and how many reports have no score."""
+    rows: list[list[object]] = [["GREEN", figures.score], ["matched findings per report", figures.matched]]
+    rows += [[f"significant errors per report: {name}", value] for name, value in figures.errors.items()]
+    unscored = figures.unparsable + figures.too_long
+    text = f"GREEN by {figures.model.words}, question sha256 `{figures.prompt_sha256[:12]}`. "
+    text += f"{figures.reports} reports of {figures.patients} patients; {_INTERVAL}.\n\n" + _rows(["", "value"], rows)
+    return text + (
+        f"\nWithout a score: {unscored} of {figures.reports} reports "
+        f"({figures.unparsable} answers that cannot be read, {figures.too_long} questions too long for the model).\n"
+    )
+
+
+def graph_markdown(figures: GraphTable) -> str:
+    """One row per reward; which files hold the annotations."""
+    files = ", ".join(f"`{name}` sha256 `{digest[:12]}`" for name, digest in figures.files)
+    text = f"RadGraph F1 from {files}. {figures.reports} reports of {figures.patients} patients; {_INTERVAL}.\n\n"
+    text += _rows(["reward", "F1", "precision", "recall"], [[name, *each] for name, each in figures.rewards.items()])
+    if figures.empty:
+        text += f"\n{figures.empty} reports have no entity on one side or both, and score 0.\n"
+    return text
