@@ -91,14 +91,14 @@ def _graph(value: Any) -> Graph:
         raise ValueError("has no object of entities")
     out = {}
     for key, each in entities.items():
-        words = [each.get(field) for field in ("tokens", "label")] if isinstance(each, dict) else [None]
-        relations = each.get("relations") if isinstance(each, dict) else None
-        if not all(isinstance(word, str) for word in words) or not isinstance(relations, list):
+        fields = each if isinstance(each, dict) else {}
+        tokens, label, relations = (fields.get(field) for field in ("tokens", "label", "relations"))
+        if not isinstance(tokens, str) or not isinstance(label, str) or not isinstance(relations, list):
             raise ValueError(f"entity {key} needs tokens, label and relations")
         for relation in relations:
             if not isinstance(relation, list) or len(relation) != 2 or str(relation[1]) not in entities:
                 raise ValueError(f"entity {key} has a relation that leads to no entity")
-        out[key] = Entity(words[0], words[1], tuple((str(kind), str(end)) for kind, end in relations))
+        out[key] = Entity(tokens, label, tuple((str(kind), str(end)) for kind, end in relations))
     return out
 
 
