@@ -15,6 +15,17 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 _Regime = Annotated[str, typer.Option(help="Scanner settings: train or held_out.")]
 
 
+def _follow_the_parent() -> None:
+    """End this process with its parent, however that one ends: a killed command leaves nobody at work."""
+    import os
+    import threading
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
 def _work(folder: Path, seeds: list[int], grid: int, spacing: float, how: dict[str, Any]) -> int:
     from training.phantom.pool import fill_pool
 
@@ -51,7 +62,7 @@ def make(
             for part in parts:
                 progress.advance(task, _work(pool, part, grid, spacing, how))
         else:
-            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as workers:
+            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_follow_the_parent) as workers:
                 waiting = [workers.submit(_work, pool, part, grid, spacing, how) for part in parts]
                 for done in as_completed(waiting):
                     progress.advance(task, done.result())
