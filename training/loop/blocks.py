@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from training.objectives.llm import Llm
 from training.objectives.masked import Masked
 from training.objectives.report import Report
 from training.objectives.task import Task
@@ -36,6 +37,8 @@ def transformer_blocks(task: Task) -> list[nn.Module]:
             blocks += list(objective.decoder.blocks)
         elif isinstance(objective, Report):
             blocks += list(objective.decoder.layers)
+        elif isinstance(objective, Llm):
+            blocks += list(objective.blocks)
     return blocks
 
 

@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 
 from training.loop.config import TrainingConfig
+from training.objectives.language_model import count_weights, language_folder
+from training.objectives.llm import LlmConfig
 from training.objectives.masked import MaskedConfig
 from training.objectives.model import ModelConfig
 from training.objectives.report import ReportConfig
@@ -103,6 +105,14 @@ def _writer(config: ReportConfig, model: ModelConfig, tokens: float, vocab: int)
     return Work(products, config.depth * mixing)
 
 
+def _language(config: LlmConfig) -> Work:
+    """Two operations per stored weight and token, attention left away; still weights count as trained ones."""
+    if config.folder is None:
+        return Work()
+    tokens = math.prod(config.tokens) + min(_REPORT_WORDS, config.length)
+    return Work(2.0 * count_weights(language_folder(config.folder)) * tokens)
+
+
 def _painter(config: MaskedConfig, model: ModelConfig, tokens: float) -> Work:
     seen = eva_work(tokens * (1 - config.ratio), model.embed_dim, model.depth)
     return seen + eva_work(tokens, config.width, config.depth) + Work(tokens * 2 * config.width * model.patch**3)
@@ -141,7 +151,8 @@ def cost(config: TrainingConfig, vocab_size: int) -> Cost:
         min(_REPORT_WORDS, model.text.length), model.projection_dim, model.text.layers, model.text.intermediate
     )
     seen = Work()
-    if any((wanted.contrastive, wanted.opposite, wanted.report, wanted.dense, wanted.labels, wanted.lesions)):
+    heads = (wanted.report, wanted.llm, wanted.dense, wanted.labels, wanted.lesions)
+    if any((wanted.contrastive, wanted.opposite, *heads)):
         seen = tower + head
     if wanted.contrastive is not None:
         seen = seen + text
@@ -150,6 +161,8 @@ def cost(config: TrainingConfig, vocab_size: int) -> Cost:
         seen = seen + sentence.times(2 * wanted.opposite.pairs)
     if wanted.report is not None:
         seen = seen + _writer(wanted.report, model, tokens, vocab_size)
+    if wanted.llm is not None:
+        seen = seen + _language(wanted.llm)
     both = seen.times(paired)
     if wanted.masked is not None:
         share = 1.0 if wanted.masked.images == "all" else config.data.unpaired

@@ -18,6 +18,7 @@ from training.objectives.base import Batch, Objective
 from training.objectives.contrastive import Contrastive, ContrastiveConfig
 from training.objectives.detail import Detail, DetailConfig
 from training.objectives.lesions import Lesions, LesionsConfig
+from training.objectives.llm import Llm, LlmConfig
 from training.objectives.masked import Masked, MaskedConfig
 from training.objectives.masks import Masks, MasksConfig
 from training.objectives.model import Colipri, ModelConfig
@@ -30,7 +31,7 @@ __all__ = ["ObjectivesConfig", "Task", "build_task"]
 
 @dataclass(frozen=True)
 class ObjectivesConfig:
-    """Which losses are summed; null: not this one. The last five are no part of the COLIPRI recipe."""
+    """Which losses are summed; null: not this one. The last six are no part of the COLIPRI recipe."""
 
     contrastive: ContrastiveConfig | None = None
     opposite: OppositeConfig | None = None
@@ -41,6 +42,7 @@ class ObjectivesConfig:
     lesions: LesionsConfig | None = None
     masks: MasksConfig | None = None
     detail: DetailConfig | None = None
+    llm: LlmConfig | None = None
 
 
 class Task(nn.Module):
@@ -153,6 +155,8 @@ def build_task(model: ModelConfig, objectives: ObjectivesConfig, vocabulary: Pat
         made.append((Masks(objectives.masks, model), objectives.masks.weight))
     if objectives.detail is not None:
         made.append((Detail(objectives.detail, model), objectives.detail.weight))
+    if objectives.llm is not None:
+        made.append((Llm(objectives.llm, model), objectives.llm.weight))
     if not made:
         raise ValueError("a run needs at least one objective")
     return Task(towers, made)
