@@ -212,3 +212,29 @@ def from_run(
     table = class_table() if classes is None else json.loads(classes.read_text(encoding="utf-8"))
     made = export_adapter(run, out, table)
     typer.echo(f"{made.name} in {out}")
+
+
+@app.command()
+def write(
+    run: Annotated[Path, typer.Argument(help="Folder of a run with a language model (objectives.llm).")],
+    studies: Annotated[str, typer.Argument(help="A manifest, or phantom[-held-out]:START:COUNT[:MM].")],
+    out: Annotated[Path, typer.Argument(help="JSONL for `evaluate reports`.")],
+    split: Annotated[Split, typer.Option(help="Of the manifest.")] = "test",
+    length: Annotated[int | None, typer.Option(help="Longest report, tokens; default and most: as trained.")] = None,
+    averaged: Annotated[bool, typer.Option(help="Take the averaged weights.")] = True,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Keep off the GPU.")] = False,
+) -> None:
+    """Let the language model of a run write the reports of studies."""
+    import torch
+    from rich.console import Console
+
+    from napari_colipri.cli.console import cancellable
+    from training.adapters.language import open_writer, write_reports
+    from training.evaluation.studies import studies_of
+
+    device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
+    source = studies_of(studies, split=split)
+    writer, model = open_writer(run, averaged=averaged, length=length, device=device)
+    with cancellable() as cancel, Console(stderr=True).status("Loading") as status:
+        count = write_reports(writer, model, source, out, progress=lambda _, words: status.update(words), cancel=cancel)
+    typer.echo(f"{count} reports in {out}")
