@@ -85,6 +85,8 @@ class RunConfig:
         Processes that read batches ahead.
     validate_every, validate_batches
         Steps between looks at held-out studies (0: none), and batches of each look.
+    sharding
+        ``fsdp``: processes share weights, optimiser and averaged weights instead of each holding all; on GPUs only.
     """
 
     steps: int | None = 1000
@@ -104,6 +106,7 @@ class RunConfig:
     validate_every: int = 0
     validate_batches: int = 8
     tensorboard: bool = True
+    sharding: Literal["none", "fsdp"] = "none"
 
 
 @dataclass(frozen=True)

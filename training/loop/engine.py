@@ -27,6 +27,7 @@ from training.loop.cost import cost
 from training.loop.errors import Diverged
 from training.loop.log import RunLog, Watch
 from training.loop.schedule import progress, rate
+from training.loop.sharding import is_sharded, laid_out, make_ready, whole
 from training.loop.signals import StopRequest
 from training.loop.source import Source, batches_from
 from training.loop.start import check_words, freeze, launch, make_optimiser, moved, same_recipe, seed_for, take_weights
@@ -107,13 +108,15 @@ class Trainer:
         if config.run.checkpointing:
             checkpoint_blocks(self.task)
         self.task.to(self.accelerator.device)
+        self._scalars = make_ready(self.task, self.accelerator)
         self.optimiser = make_optimiser(config, self.task)
         self.step_count = self.volumes = self.failed_in_a_row = 0
         self.seconds = 0.0
         self._idle = {objective.name: 0 for objective in self.task.each()}
         first = self.accelerator.is_main_process
-        self.average = Average(self.task, config.run.ema) if config.run.ema and first else None
         self.wrapped, self._stepper = self.accelerator.prepare(self.task, self.optimiser)
+        self.sharded = is_sharded(self.wrapped)
+        self.average = Average(self.task, config.run.ema) if config.run.ema and (first or self.sharded) else None
         self._restore()
         self.meter = Meter(cost(config, self.task.model.vocab_size).step, self.accelerator.device)
         self.log = RunLog(folder, active=first, tensorboard=config.run.tensorboard, step=self.step_count, watch=watch)
@@ -159,7 +162,7 @@ class Trainer:
     def _clip(self) -> Tensor:
         limit = self.config.optimiser.clip or math.inf
         norm: Tensor = self.accelerator.clip_grad_norm_(self.wrapped.parameters(), limit)
-        return norm
+        return whole({"norm": norm})["norm"] if self.sharded else norm  # of the parts of all processes
 
     def _averaged(self, sums: dict[str, Tensor]) -> dict[str, float]:
         """Average every figure over the processes that have it."""
@@ -277,17 +280,21 @@ class Trainer:
     # ------------------------------------------------------------------ checkpoints
 
     def save(self) -> None:
-        """Write a checkpoint (first process).
+        """Write a checkpoint (first process); where weights are sharded, every process must call.
 
         Raises
         ------
         OutOfResources
             If it cannot be written; the one before is whole.
         """
-        if self.accelerator.is_main_process:
+        first = self.accelerator.is_main_process
+        if first or self.sharded:
             files = {"weights": self.task.state_dict(), "optimiser": self._moments()}
             if self.average is not None:
                 files["average"] = self.average.state
+            if self.sharded:
+                files = {name: whole(tensors, self._scalars) for name, tensors in files.items()}
+        if first:
             scaler = self.accelerator.scaler
             state = {
                 "step": self.step_count,
@@ -316,14 +323,17 @@ class Trainer:
             return
         same_recipe(found.state["config"], self.config)
         device = self.accelerator.device
-        self.task.load_state_dict(found.tensors("weights"))
+        held = self.task.state_dict()
+        self.task.load_state_dict({key: laid_out(v, held.get(key)) for key, v in found.tensors("weights").items()})
         if self.average is not None:
-            self.average.load(found.tensors("average"))
+            state = self.average.state
+            self.average.load({key: laid_out(v, state.get(key)) for key, v in found.tensors("average").items()})
         parameters = dict(self.task.named_parameters())
         for key, value in found.tensors("optimiser").items():
             name, _, what = key.rpartition("|")
             # AdamW keeps its count of steps on the CPU unless it is fused or captured
-            self.optimiser.state[parameters[name]][what] = value if what == "step" else value.to(device)
+            weight = parameters[name]
+            self.optimiser.state[weight][what] = value if what == "step" else laid_out(value.to(device), weight)
         if self.accelerator.scaler is not None and found.state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         self.step_count, self.volumes = found.state["step"], found.state["volumes"]

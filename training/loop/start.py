@@ -16,6 +16,7 @@ from napari_colipri.engine.tokenizer import load_tokenizer
 from napari_colipri.engine.weights import load_towers
 from training.loop.config import TrainingConfig
 from training.loop.errors import CheckpointError, ConfigError
+from training.loop.sharding import plugin
 from training.objectives.base import Batch
 from training.objectives.task import Task
 
@@ -37,14 +38,19 @@ def launch(config: TrainingConfig, *, cpu: bool = False) -> Accelerator:
     Raises
     ------
     ConfigError
-        If the precision does not work here.
+        If precision or sharding does not work here.
     """
     names = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
     on_gpu = torch.cuda.is_available() and not cpu
     if config.run.precision == "float16" and not on_gpu:
         raise ConfigError("float16 needs a GPU; on a CPU take bfloat16 or float32.")
     wrapping = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-    return Accelerator(mixed_precision=names[config.run.precision], cpu=cpu, kwargs_handlers=[wrapping])
+    return Accelerator(
+        mixed_precision=names[config.run.precision],
+        cpu=cpu,
+        kwargs_handlers=[wrapping],
+        fsdp_plugin=plugin(config, on_gpu=on_gpu),
+    )
 
 
 def make_optimiser(config: TrainingConfig, task: nn.Module) -> torch.optim.AdamW:
@@ -170,7 +176,7 @@ def same_recipe(before: dict[str, Any], now: TrainingConfig) -> None:
         Naming what differs.
     """
     wanted = now.as_dict()
-    changed = [key for key in ("model", "objectives", "freeze") if before.get(key) != _plain(wanted[key])]
+    changed = [key for key in ("model", "objectives", "freeze") if _plain(before.get(key)) != _plain(wanted[key])]
     if changed:
         raise CheckpointError(
             f"The folder holds a run with another {' and '.join(changed)}; give it a folder of its own.",
@@ -179,7 +185,7 @@ def same_recipe(before: dict[str, Any], now: TrainingConfig) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON gives it back: tuples are lists."""
+    """Return a value as JSON gives it back, tuples as lists, without keys that are null: an older run lacks them."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(each) for key, each in value.items() if each is not None}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
