@@ -107,8 +107,8 @@ class Llm(Objective):
         self.register_buffer(
             "origin", torch.tensor(list(bytes(32) if meta else fingerprint(folder)), dtype=torch.uint8)
         )
-        self.register_state_dict_post_hook(_leave_out_the_untrained)
-        self.register_load_state_dict_pre_hook(_take_the_untrained_from_the_folder)
+        self.register_state_dict_post_hook(_leave_out_the_untrained)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_take_the_untrained_from_the_folder)  # type: ignore[no-untyped-call]
 
     def _check(self, model: ModelConfig, entries: int) -> None:
         config = self.config
