@@ -41,7 +41,7 @@ def train(
     vocabulary: Annotated[
         str | None, typer.Option(help="Folder with vocab.txt; default: the embedded bundle's.")
     ] = None,
-    start: Annotated[str | None, typer.Option(help="Bundle whose towers to begin with, by name or folder.")] = None,
+    start: Annotated[str | None, typer.Option(help="Bundle, by name or folder, or run to begin with.")] = None,
     cpu: Cpu = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print weights, memory and time; train nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: JSON.")] = False,

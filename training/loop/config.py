@@ -159,7 +159,8 @@ class TrainingConfig:
     vocabulary
         Folder that holds ``vocab.txt`` or ``tokenizer.json``; null: the embedded bundle's, or that of ``start``.
     start
-        Bundle whose towers the run begins with, by name or folder; null: fresh weights.
+        Bundle whose towers the run begins with, by name or folder, or a run, whose heads are taken along; null: fresh
+        weights.
     start_with
         Which of its towers. A convolutional path that the bundle lacks starts silent, words that it does not know start
         fresh.
@@ -194,7 +195,10 @@ class TrainingConfig:
         if self.vocabulary is not None:
             return Path(self.vocabulary)
         from napari_colipri.engine.bundle import open_bundle
+        from training.loop import checkpoint
 
+        if self.start is not None and (found := checkpoint.latest(Path(self.start))) is not None:
+            return parse_config(found.state["config"], self.start).vocabulary_folder
         return open_bundle(self.start).path
 
 

@@ -22,9 +22,9 @@ from training.loop.errors import CheckpointError
 from training.phantom.resolvable import never_resolvable
 from training.ship.writing import write_bundle
 
-__all__ = ["export_adapter", "export_bundle", "part_of", "run_state"]
+__all__ = ["TOWERS", "export_adapter", "export_bundle", "part_of", "run_state"]
 
-_TOWERS, _REPORT, _MASKS = "model.towers.", "objectives.report.decoder.", "objectives.masks.decoder."
+TOWERS, _REPORT, _MASKS = "model.towers.", "objectives.report.decoder.", "objectives.masks.decoder."
 #: Objectives that are no part of the COLIPRI recipe.
 _BEYOND = ("dense", "labels", "lesions", "masks", "detail")
 _VISION = ("patch", "embed_dim", "depth", "heads", "projection_dim", "pool_heads", "detail")
@@ -81,7 +81,7 @@ def export_bundle(run: Path, target: Path, *, name: str, title: str, licence: st
         If what comes out does not work in the product.
     """
     config, tensors, state = run_state(run, averaged=averaged)
-    towers = part_of(tensors, _TOWERS)
+    towers = part_of(tensors, TOWERS)
     scale = float(tensors["model.log_scale"].exp().clamp(max=100.0))
     towers["softmax_temperature"] = torch.tensor(1.0 / scale)
     files = {"model.safetensors": towers}

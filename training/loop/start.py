@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from napari_colipri.engine.bundle import open_bundle
 from napari_colipri.engine.tokenizer import load_tokenizer
 from napari_colipri.engine.weights import load_towers
+from training.loop import checkpoint
 from training.loop.config import TrainingConfig
 from training.loop.errors import CheckpointError, ConfigError
 from training.loop.sharding import plugin
@@ -82,16 +84,18 @@ def check_words(task: Task) -> None:
         )
 
 
-def take_weights(task: Task, bundle: str, parts: tuple[str, ...] = ("vision", "text")) -> None:
-    """Begin with the towers of a bundle (verified as ever), and with its temperature where both are taken.
+def take_weights(task: Task, start: str, parts: tuple[str, ...] = ("vision", "text")) -> None:
+    """Begin with the towers of a bundle (verified as ever) or of a run, and with the temperature where both are taken.
+
+    Of a run its averaged weights are taken, and with them the heads of objectives that both have.
 
     Parameters
     ----------
     task
         Of the same sizes; a convolutional path that the bundle lacks is kept and made silent, and words that it does
         not know keep their fresh embeddings.
-    bundle
-        Name or folder.
+    start
+        Name or folder of a bundle, or folder of a run.
     parts
         ``vision``, ``text``.
 
@@ -102,29 +106,46 @@ def take_weights(task: Task, bundle: str, parts: tuple[str, ...] = ("vision", "t
     BundleError
         If there is no such bundle.
     """
-    held = load_towers(open_bundle(bundle)).state_dict()
+    held, words = _towers_of_run(task, Path(start)) if checkpoint.latest(Path(start)) else _towers_of_bundle(start)
     towers = task.model.towers
     of = {"vision": "image_encoder.", "text": "text_encoder."}
-    prefixes = tuple(of[part] for part in parts)
+    prefixes = (*(of[part] for part in parts), *(("softmax_temperature",) if len(parts) == len(of) else ()))
     wanted = {key: value for key, value in towers.state_dict().items() if key.startswith(prefixes)}
     path = towers.image_encoder.detail
     if path is not None and "image_encoder.detail.patches.weight" not in held:
         path.silence()
         wanted = {key: value for key, value in wanted.items() if not key.startswith("image_encoder.detail.")}
     if _WORDS in wanted:
-        held[_WORDS] = _same_words(task, bundle, held[_WORDS], wanted[_WORDS])
+        held[_WORDS] = _same_words(task, words, held[_WORDS], wanted[_WORDS])
     wrong = [key for key, value in wanted.items() if key not in held or held[key].shape != value.shape]
     if wrong:
-        raise ConfigError(f"The bundle {bundle} has other sizes than the configuration: {wrong[0]} does not fit.")
+        raise ConfigError(f"{start} has other sizes than the configuration: {wrong[0]} does not fit.")
     towers.load_state_dict({key: held[key] for key in wanted}, strict=False)
     if len(parts) == len(of):
         with torch.no_grad():
             task.model.log_scale.fill_(-math.log(float(held["softmax_temperature"])))
 
 
-def _same_words(task: Task, bundle: str, held: Tensor, fresh: Tensor) -> Tensor:
-    """Return the embeddings of this run's words: those that the bundle knows as it knows them, the others fresh."""
-    theirs = load_tokenizer(open_bundle(bundle).path, max_length=8).entries
+def _towers_of_bundle(name: str) -> tuple[dict[str, Tensor], Path]:
+    bundle = open_bundle(name)
+    return load_towers(bundle).state_dict(), bundle.path
+
+
+def _towers_of_run(task: Task, run: Path) -> tuple[dict[str, Tensor], Path]:
+    """Take the heads that fit, and return the averaged towers and the folder of their words."""
+    from training.loop.export import TOWERS, part_of, run_state
+
+    config, tensors, _ = run_state(run)
+    own = task.state_dict()
+    heads = {key: value for key, value in tensors.items() if key.startswith("objectives.") and key in own}
+    task.load_state_dict({k: v for k, v in heads.items() if v.shape == own[k].shape}, strict=False)
+    scale = tensors["model.log_scale"].exp().clamp(max=100.0)
+    return {**part_of(tensors, TOWERS), "softmax_temperature": 1.0 / scale}, config.vocabulary_folder
+
+
+def _same_words(task: Task, folder: Path, held: Tensor, fresh: Tensor) -> Tensor:
+    """Return the embeddings of this run's words: those that are known there as they are, the others fresh."""
+    theirs = load_tokenizer(folder, max_length=8).entries
     ours = task.model.tokenizer.entries
     if ours == theirs or held.shape[1] != fresh.shape[1]:
         return held

@@ -18,7 +18,7 @@ from training.loop.schedule import progress, rate
 from training.objectives.task import build_task
 
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
-OTHERS = ["crm-llm", "embedded", "embedded-align", "embedded-masks", "embedded-report"]
+OTHERS = ["crm-llm", "embedded", *(f"embedded-{stage}" for stage in ("align", "detail", "masks", "report"))]
 FAMILY = {"c": [], "cr": ["report"], "cm": ["masked"], "crm": ["report", "masked"]}
 
 
@@ -45,7 +45,7 @@ def test_every_preset_trains_at_toy_size(name: str, tmp_path: Path) -> None:
     if wanted.llm is not None:
         folder = str(write_language_model(tmp_path, places=512))
         wanted = replace(wanted, llm=replace(wanted.llm, folder=folder, tokens=(1, 2, 2)))
-    task = build_task(tiny.MODEL, wanted, tiny.VOCABULARY)
+    task = build_task(replace(tiny.MODEL, detail=8 if config.model.detail else 0), wanted, tiny.VOCABULARY)
     batch = tiny.batch()
     batch["report"] = ["", *batch["report"][1:]]
     task.prepare(batch)

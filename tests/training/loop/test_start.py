@@ -15,7 +15,7 @@ from tests.training.loop.runs import Numbered, config, lines, trainer
 from training.loop.config import load_config
 from training.loop.engine import Trainer
 from training.loop.errors import CheckpointError, ConfigError
-from training.loop.export import export_bundle
+from training.loop.export import export_bundle, run_state
 from training.objectives.model import ModelConfig
 
 
@@ -38,6 +38,20 @@ def test_a_run_begins_with_a_bundle_and_its_words(bundle: Bundle, tmp_path: Path
     moved = trainer(tmp_path, made=made, steps=1)  # going on, the checkpoint counts and not the bundle
     key = "image_encoder.projector.bias"
     assert not torch.equal(moved.task.model.towers.state_dict()[key], held[key])
+
+
+def test_a_run_begins_with_another_run_and_the_heads_that_both_have(tmp_path: Path) -> None:
+    trainer(tmp_path / "first", steps=2, ema=0.5).run()
+    _, averaged, _ = run_state(tmp_path / "first")
+    fewer = replace(config().objectives, report=None, dense=replace(tiny.ALL.dense, classes=9))
+    made = replace(config(fewer), vocabulary=None, start=str(tmp_path / "first"))
+    assert made.vocabulary_folder == tiny.VOCABULARY
+    second = trainer(tmp_path / "second", made=made).task.state_dict()
+    for name, value in second.items():
+        if "dense" in name or name == "model.towers.softmax_temperature":
+            continue  # of another size; follows the scale, which is trained
+        torch.testing.assert_close(value, averaged[name], msg=name)
+    assert second["objectives.dense.head.weight"].shape[0] == 9
 
 
 def test_a_bundle_of_other_sizes_is_refused(bundle: Bundle, tmp_path: Path) -> None:
