@@ -94,7 +94,7 @@ def test_freezing_reads_from_yaml(tmp_path: Path) -> None:
     path.write_text("base: c-toy\nfreeze: [vision]\n")
     assert load_config(path).freeze == ("vision",)
     path.write_text("base: c-toy\nfreeze: [eyes]\n")
-    with pytest.raises(ConfigError, match=r"freeze.0: input should be 'vision' or 'text'"):
+    with pytest.raises(ConfigError, match=r"freeze.0: input should be 'vision', 'text' or 'towers'"):
         load_config(path)
 
 
