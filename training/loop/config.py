@@ -29,6 +29,7 @@ __all__ = [
     "parse_config",
 ]
 
+_NEED_VOXELS = ("masked", "dense", "lesions", "detail", "masks")
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
 
 
@@ -288,6 +289,9 @@ def _check(config: TrainingConfig, where: str) -> None:
             raise ConfigError(f"{where}: run.{key} must be at least 1.")
     if model.detail and config.objectives.masked is not None:
         raise ConfigError(f"{where}: with model.detail, visible patches know of hidden ones: masked needs 0.")
+    without = [key for key in _NEED_VOXELS if getattr(config.objectives, key) is not None]
+    if config.data.cached and without:
+        raise ConfigError(f"{where}: data.cached keeps neither image nor masks, which {' and '.join(without)} need.")
     if config.objectives.detail is not None and not model.detail:
         raise ConfigError(f"{where}: objectives.detail asks the convolutional path, and model.detail is 0.")
     if not any(asdict(config.objectives).values()):

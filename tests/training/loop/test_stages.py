@@ -163,5 +163,7 @@ def test_presets_of_the_stages_fit_each_other() -> None:
     assert open_bundle(None).config.vision.embed_dim == stages[0].model.embed_dim
     with pytest.raises(ConfigError, match="masked needs 0"):
         load_config("embedded", ["objectives.masked={}"])
+    with pytest.raises(ConfigError, match="keeps neither image nor masks, which dense and lesions need"):
+        load_config("embedded", ["data.cached=4", "objectives.detail=null"])
     with pytest.raises(ConfigError, match=r"model\.detail is 0"):
         load_config("embedded", ["model.detail=0"])
