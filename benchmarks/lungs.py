@@ -2,10 +2,9 @@
 
 The rule. The pseudo-labels hold both lungs as one mask with airway and vessels: air below -400 HU inside the body,
 closed in plane. They are split at the midline: the sagittal plane, within the middle third of the mask, that crosses
-the fewest of its voxels. A decoder's left lung is ``lung_left`` wherever it lies, plus ``trachea`` and
-``pulmonary_vessels`` on the left of that plane; the right lung likewise. Nothing is thresholded, filled or cleaned. The
-plain threshold (-400 HU, not connected to the outside, two largest components, holes filled in plane) is split at the
-same plane.
+the fewest of its voxels. A decoder's left lung is ``lung_left`` wherever it lies, plus trachea and central vessels on
+the left of that plane; the right lung likewise. Nothing is thresholded, filled or cleaned. The plain threshold (-400
+HU, not connected to the outside, two largest components, holes filled in plane) is split at the same plane.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ VOLUMES = {
     "lungdx A0001 L": "lungdx/lungdx_A0001_L_0.nii.gz",
     "lungdx A0001 B": "lungdx/lungdx_A0001_B_1.nii.gz",
 }
-SHARED = ("trachea", "pulmonary_vessels")
+SHARED = ("trachea", "pulmonary_vessels", "lung_vessels")
 
 Mask = npt.NDArray[np.bool_]
 
