@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from napari_colipri.engine.bundle import open_bundle
@@ -22,7 +23,20 @@ from training.loop.sharding import plugin
 from training.objectives.base import Batch
 from training.objectives.task import Task
 
-__all__ = ["check_words", "freeze", "launch", "make_optimiser", "moved", "same_recipe", "seed_for", "take_weights"]
+__all__ = [
+    "STARTS",
+    "check_words",
+    "freeze",
+    "launch",
+    "make_optimiser",
+    "moved",
+    "same_recipe",
+    "seed_for",
+    "take_detail",
+    "take_weights",
+]
+
+STARTS = Path(__file__).resolve().parents[1] / "starts"
 
 #: Vocabulary sizes are rounded up to a multiple of at most this.
 _ROUNDED = 128
@@ -124,6 +138,25 @@ def take_weights(task: Task, start: str, parts: tuple[str, ...] = ("vision", "te
     if len(parts) == len(of):
         with torch.no_grad():
             task.model.log_scale.fill_(-math.log(float(held["softmax_temperature"])))
+
+
+def take_detail(task: Task, name: str) -> None:
+    """Begin with a convolutional path that was trained before.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, or it is of another size.
+    """
+    file = STARTS / Path(name).name
+    path = task.model.towers.image_encoder.detail
+    if not file.is_file() or path is None:
+        raise ConfigError(f"detail_from: there is no {file.name} in training/starts, or model.detail is 0.")
+    held = {key: value.float() for key, value in load_file(file).items()}
+    own = path.state_dict()
+    if held.keys() != own.keys() or any(held[key].shape != own[key].shape for key in own):
+        raise ConfigError(f"{file.name} is a convolutional path of another size.")
+    path.load_state_dict(held)
 
 
 def _towers_of_bundle(name: str) -> tuple[dict[str, Tensor], Path]:

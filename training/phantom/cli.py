@@ -22,8 +22,14 @@ def _follow_the_parent() -> None:
     from multiprocessing import parent_process
 
     parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if parent is None:
+        return
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _work(folder: Path, seeds: list[int], grid: int, spacing: float, how: dict[str, Any]) -> int:
