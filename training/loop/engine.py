@@ -30,17 +30,7 @@ from training.loop.schedule import progress, rate
 from training.loop.sharding import is_sharded, laid_out, make_ready, whole
 from training.loop.signals import StopRequest
 from training.loop.source import Source, batches_from
-from training.loop.start import (
-    check_words,
-    freeze,
-    launch,
-    make_optimiser,
-    moved,
-    same_recipe,
-    seed_for,
-    take_detail,
-    take_weights,
-)
+from training.loop.start import begin, check_words, freeze, launch, make_optimiser, moved, same_recipe, seed_for
 from training.loop.throughput import Meter
 from training.loop.validation import validate
 from training.objectives.base import Batch
@@ -108,10 +98,8 @@ class Trainer:
         torch.manual_seed(seed_for(config.run.seed))
         self.task = build_task(config.model, config.objectives, config.vocabulary_folder)
         check_words(self.task)
-        if config.start is not None and checkpoint.latest(folder) is None:
-            take_weights(self.task, config.start, config.start_with)
-        if config.detail_from is not None and checkpoint.latest(folder) is None:
-            take_detail(self.task, config.detail_from)
+        if checkpoint.latest(folder) is None:
+            begin(self.task, config)
         freeze(self.task, config.freeze)
         if config.run.compile and self.accelerator.device.type == "cuda":
             compile_blocks(self.task)

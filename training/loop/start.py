@@ -25,6 +25,7 @@ from training.objectives.task import Task
 
 __all__ = [
     "STARTS",
+    "begin",
     "check_words",
     "freeze",
     "launch",
@@ -138,6 +139,14 @@ def take_weights(task: Task, start: str, parts: tuple[str, ...] = ("vision", "te
     if len(parts) == len(of):
         with torch.no_grad():
             task.model.log_scale.fill_(-math.log(float(held["softmax_temperature"])))
+
+
+def begin(task: Task, config: TrainingConfig) -> None:
+    """Give a fresh task the weights that ``start`` and ``detail_from`` name."""
+    if config.start is not None:
+        take_weights(task, config.start, config.start_with)
+    if config.detail_from is not None:
+        take_detail(task, config.detail_from)
 
 
 def take_detail(task: Task, name: str) -> None:

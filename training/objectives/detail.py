@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.objectives.base import Batch, Objective, denominator
-from training.objectives.lesions import UNMARKED, lesion_patches, volume_terms
+from training.objectives.lesions import UNMARKED, balanced_terms, lesion_patches, volume_terms
 from training.objectives.model import Colipri, ModelConfig
 from training.objectives.supervised import patch_fractions
 
@@ -75,16 +75,12 @@ class Detail(Objective):
             return {}
         cells_BNC = details[batch["cells_marked"]].flatten(2).transpose(1, 2)
         logits_BNF = self.findings(cells_BNC).float()
-        here = batch["cells"].to(logits_BNF.dtype)
-        terms = F.binary_cross_entropy_with_logits(logits_BNF, here, reduction="none")
-        positive = (terms * here).sum(1) / here.sum(1).clamp(min=1)
-        negative = (terms * (1 - here)).sum(1) / (1 - here).sum(1).clamp(min=1)
-        total = (self.config.positive * positive + self.config.negative * negative).mean(1).sum()
+        total = balanced_terms(logits_BNF, batch["cells"], self.config.positive, self.config.negative).mean(1).sum()
         log_p = F.log_softmax(self.classes(cells_BNC).float(), dim=-1)
         known = batch["cells_known"]
         entropy = -(batch["cell_fractions"] * log_p).sum(-1) * known
         total = total + (entropy.sum(1) / known.sum(1).clamp(min=1)).sum()
-        out = {"detail_findings": positive.detach().mean()}
+        out: dict[str, Tensor] = {}
         if "labels" in batch and self.config.volume:
             whole = volume_terms(self.volume(cells_BNC), batch["labels"][batch["cells_marked"]])
             total = total + self.config.volume * whole.sum()

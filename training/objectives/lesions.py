@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from training.objectives.base import Batch, Objective, denominator
 from training.objectives.model import Colipri, ModelConfig
 
-__all__ = ["Lesions", "LesionsConfig", "lesion_patches", "volume_terms"]
+__all__ = ["Lesions", "LesionsConfig", "balanced_terms", "lesion_patches", "volume_terms"]
 
 #: Value of a volume whose findings nobody marked.
 UNMARKED = -1
@@ -71,6 +71,15 @@ def _joined(seen: list[Tensor]) -> list[Tensor]:
     return out
 
 
+def balanced_terms(logits_BNF: Tensor, here_BNF: Tensor, positive: float, negative: float) -> Tensor:
+    """Return [B, F]: per volume and finding, the weighted mean losses of its positive places and of the others."""
+    here = here_BNF.to(logits_BNF.dtype)
+    terms = F.binary_cross_entropy_with_logits(logits_BNF, here, reduction="none")
+    of_positive = (terms * here).sum(1) / here.sum(1).clamp(min=1)
+    of_others = (terms * (1 - here)).sum(1) / (1 - here).sum(1).clamp(min=1)
+    return positive * of_positive + negative * of_others
+
+
 def volume_terms(logits_BNF: Tensor, labels_BF: Tensor) -> Tensor:
     """Return the mean cross-entropy of a volume's known labels [B], its logits the smooth maximum over places.
 
@@ -113,11 +122,7 @@ class Lesions(Objective):
             return {}
         tokens_BNC = model.tokens(batch)[batch["marked"]].flatten(1, 3)
         logits = self.head(tokens_BNC).float()
-        here = batch["lesions"].to(logits.dtype)
-        terms = F.binary_cross_entropy_with_logits(logits, here, reduction="none")
-        positive = (terms * here).sum(1) / here.sum(1).clamp(min=1)
-        negative = (terms * (1 - here)).sum(1) / (1 - here).sum(1).clamp(min=1)
-        total = (self.config.positive * positive + self.config.negative * negative).sum()
+        total = balanced_terms(logits, batch["lesions"], self.config.positive, self.config.negative).sum()
         whole = total.new_zeros(())
         if "labels" in batch and self.config.volume:
             whole = volume_terms(self.volume(tokens_BNC), batch["labels"][batch["marked"]]).sum()
