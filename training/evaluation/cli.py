@@ -225,6 +225,31 @@ def plant(
 
 
 @app.command()
+@guarded
+def heads(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, finished or under way.")],
+    pool: Annotated[Path, typer.Argument(help="Folder of phantoms; those that training leaves out are asked.")],
+    out: Out,
+    count: Annotated[int, typer.Option(help="Phantoms at most.", min=2)] = 200,
+    resamples: Resamples = 1000,
+) -> None:
+    """Ask the heads of a run for findings, per cell, per patch and per volume: to watch a run, not a result."""
+    from napari_colipri.cli.console import cancellable, show_progress
+    from training.evaluation.classification import classify
+    from training.evaluation.heads import head_scores, load_run
+    from training.evaluation.results import write_figures
+    from training.evaluation.tables import heads_table
+
+    task, config, step = load_run(run)
+    with cancellable() as cancel, show_progress() as progress:
+        scores = head_scores(task, config, pool, count, progress, cancel)
+    figures = {name: classify(table, None, resamples=resamples) for name, table in scores.items()}
+    text = f"{config.name}, step {step}.\n\n{heads_table(figures)}"
+    write_figures(out, "heads", {"step": step} | {name: each.to_json() for name, each in figures.items()}, text)
+    typer.echo(text)
+
+
+@app.command()
 def curves(
     logs: Annotated[list[Path], typer.Argument(help="log.jsonl of one or more runs.")],
     out: Annotated[Path, typer.Option(help="PNG to write.")],

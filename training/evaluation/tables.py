@@ -18,6 +18,7 @@ __all__ = [
     "classification_table",
     "graph_markdown",
     "green_markdown",
+    "heads_table",
     "label_markdown",
     "mask_markdown",
     "planted_table",
@@ -46,6 +47,19 @@ def classification_table(figures: Classification) -> str:
     if figures.silent:
         text += f"\nNo number from this model for: {', '.join(figures.silent)}.\n"
     return text
+
+
+def heads_table(figures: Mapping[str, Classification]) -> str:
+    """AUROC of each head, one row per finding, the macro mean last."""
+    first = next(iter(figures.values()))
+    columns = {name: {row.finding: row.metrics["auroc"] for row in each.rows} for name, each in figures.items()}
+    rows: list[list[object]] = [
+        [row.finding, *(column[row.finding] for column in columns.values()), f"{row.positives} / {row.studies}"]
+        for row in first.rows
+    ]
+    rows.append(["**macro**", *(f"**{each.macro['auroc']}**" for each in figures.values()), ""])
+    head = ["finding", *(f"AUROC, {name}" for name in figures), "positives / studies"]
+    return f"{first.studies} studies; {_INTERVAL}.\n\n" + _rows(head, rows)
 
 
 def retrieval_table(figures: Retrieval) -> str:
