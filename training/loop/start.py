@@ -142,11 +142,36 @@ def take_weights(task: Task, start: str, parts: tuple[str, ...] = ("vision", "te
 
 
 def begin(task: Task, config: TrainingConfig) -> None:
-    """Give a fresh task the weights that ``start`` and ``detail_from`` name."""
+    """Give a fresh task the weights that ``start`` and ``detail_from`` name.
+
+    Raises
+    ------
+    ConfigError
+        If they do not fit.
+    """
     if config.start is not None:
+        _same_heads(config, config.start)
         take_weights(task, config.start, config.start_with)
     if config.detail_from is not None:
         take_detail(task, config.detail_from)
+
+
+def _same_heads(config: TrainingConfig, start: str) -> None:
+    """Refuse another number of heads: the weights have the same shape, and say something else."""
+    model = config.model
+    if checkpoint.latest(Path(start)):
+        from training.loop.export import run_state
+
+        theirs = run_state(Path(start))[0].model
+        held = {"heads": theirs.heads, "text.heads": theirs.text.heads, "pool_heads": theirs.pool_heads}
+    else:
+        sizes = open_bundle(start).config
+        held = {"heads": sizes.vision.heads, "pool_heads": sizes.vision.pool_heads}
+        held |= {"text.heads": sizes.text.num_attention_heads} if sizes.text is not None else {}
+    own = {"heads": model.heads, "text.heads": model.text.heads, "pool_heads": model.pool_heads}
+    for name, count in held.items():
+        if own[name] != count and (config.freeze or name != "pool_heads"):  # pooling learns again, where all goes on
+            raise ConfigError(f"{start} has {count} {name}, the configuration {own[name]}: set model.{name}={count}.")
 
 
 def take_detail(task: Task, name: str) -> None:

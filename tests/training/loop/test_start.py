@@ -60,6 +60,20 @@ def test_a_bundle_of_other_sizes_is_refused(bundle: Bundle, tmp_path: Path) -> N
         trainer(tmp_path, made=replace(config(model=other), start=str(bundle.path)))
 
 
+def test_another_number_of_heads_is_refused_although_the_shapes_agree(bundle: Bundle, tmp_path: Path) -> None:
+    run, heads = tmp_path / "first", tiny.MODEL.pool_heads
+    trainer(run, steps=1).run()
+    other: ModelConfig = replace(tiny.WOBBLY, pool_heads=2 * heads)
+    for start in (str(bundle.path), str(run)):
+        held = replace(config(model=other), start=start, freeze=("vision",))
+        with pytest.raises(ConfigError, match=f"has {heads} pool_heads, the configuration {2 * heads}"):
+            trainer(tmp_path / "held", made=held)
+        trainer(tmp_path / f"learning-{Path(start).name}", made=replace(held, freeze=()))  # pooling learns again
+    text = replace(tiny.WOBBLY.text, heads=2 * tiny.WOBBLY.text.heads)
+    with pytest.raises(ConfigError, match=r"text\.heads"):
+        trainer(tmp_path / "text", made=replace(config(model=replace(tiny.WOBBLY, text=text)), start=str(run)))
+
+
 @pytest.mark.parametrize(("more", "refused"), [(0, False), (5, False), (500, True), (-1, True)])
 def test_a_vocabulary_that_does_not_belong_to_the_sizes_is_refused(more: int, refused: bool, tmp_path: Path) -> None:
     words = trainer(tmp_path / "first", steps=1).task.model.tokenizer.vocab_size
