@@ -26,21 +26,22 @@ _CELL = 4
 
 @dataclass(frozen=True)
 class DetailConfig:
-    """Weight; findings and mask classes; voxels that make a cell positive; weights of cells and volumes."""
+    """Weight; findings, classes; least voxels of a positive cell; weights of positive and hardest cells, of volumes."""
 
     weight: float = 1.0
     findings: int = 18
     classes: int = 32
     least: int = 2
     positive: float = 0.5
-    negative: float = 2.0
+    negative: float = 1.0
+    hardest: int = 64
     volume: float = 1.0
 
 
 class Detail(Objective):
     """Cross-entropy of every finding and of the classes in every cell of marked volumes, and of the volumes' labels.
 
-    Each volume's positive cells count as one term and its other cells as one, for every finding.
+    Each volume's positive cells count as one term and the hardest of its other cells as one, for every finding.
     """
 
     name = "detail"
@@ -75,7 +76,9 @@ class Detail(Objective):
             return {}
         cells_BNC = details[batch["cells_marked"]].flatten(2).transpose(1, 2)
         logits_BNF = self.findings(cells_BNC).float()
-        total = balanced_terms(logits_BNF, batch["cells"], self.config.positive, self.config.negative).mean(1).sum()
+        asked = self.config
+        each_BF = balanced_terms(logits_BNF, batch["cells"], asked.positive, asked.negative, asked.hardest)
+        total = each_BF.mean(1).sum()
         log_p = F.log_softmax(self.classes(cells_BNC).float(), dim=-1)
         known = batch["cells_known"]
         entropy = -(batch["cell_fractions"] * log_p).sum(-1) * known

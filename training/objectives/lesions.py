@@ -26,15 +26,16 @@ UNMARKED = -1
 class LesionsConfig:
     """Weight; number of findings; voxels that make a patch positive; weights of positive and other patches, of volumes.
 
-    Each volume's positive patches count as one term and its other patches as one, for every finding: a small nodule
-    weighs as much as emphysema of both lungs, and accumulated batches still equal one large batch.
+    Each volume's positive patches count as one term and the ``hardest`` of its others as one, for every finding: a
+    small nodule weighs as much as emphysema of both lungs, and accumulated batches still equal one large batch.
     """
 
     weight: float = 1.0
     findings: int = 18
     least: int = 2
     positive: float = 0.5
-    negative: float = 2.0
+    negative: float = 1.0
+    hardest: int = 16
     volume: float = 1.0
 
 
@@ -71,12 +72,16 @@ def _joined(seen: list[Tensor]) -> list[Tensor]:
     return out
 
 
-def balanced_terms(logits_BNF: Tensor, here_BNF: Tensor, positive: float, negative: float) -> Tensor:
-    """Return [B, F]: per volume and finding, the weighted mean losses of its positive places and of the others."""
+def balanced_terms(logits_BNF: Tensor, here_BNF: Tensor, positive: float, negative: float, hardest: int) -> Tensor:
+    """Return [B, F]: per volume and finding, the weighted mean losses of its positive places and of the hardest others.
+
+    Of all the others, most are nowhere near: a mean over them lets a model that knows no more than where a finding
+    usually lies pass as a good one. The hardest are those places, in a volume without it.
+    """
     here = here_BNF.to(logits_BNF.dtype)
-    terms = F.binary_cross_entropy_with_logits(logits_BNF, here, reduction="none")
-    of_positive = (terms * here).sum(1) / here.sum(1).clamp(min=1)
-    of_others = (terms * (1 - here)).sum(1) / (1 - here).sum(1).clamp(min=1)
+    of_positive = (F.softplus(-logits_BNF) * here).sum(1) / here.sum(1).clamp(min=1)
+    others_BNF = F.softplus(logits_BNF).masked_fill(here_BNF, 0.0)
+    of_others = others_BNF.topk(min(hardest, others_BNF.shape[1]), dim=1, sorted=False).values.mean(1)
     return positive * of_positive + negative * of_others
 
 
@@ -122,7 +127,8 @@ class Lesions(Objective):
             return {}
         tokens_BNC = model.tokens(batch)[batch["marked"]].flatten(1, 3)
         logits = self.head(tokens_BNC).float()
-        total = balanced_terms(logits, batch["lesions"], self.config.positive, self.config.negative).sum()
+        asked = self.config
+        total = balanced_terms(logits, batch["lesions"], asked.positive, asked.negative, asked.hardest).sum()
         whole = total.new_zeros(())
         if "labels" in batch and self.config.volume:
             whole = volume_terms(self.volume(tokens_BNC), batch["labels"][batch["marked"]]).sum()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.training import tiny
-from training.objectives.lesions import Lesions, LesionsConfig, lesion_patches
+from training.objectives.lesions import Lesions, LesionsConfig, balanced_terms, lesion_patches
 from training.objectives.task import ObjectivesConfig
 
 
@@ -45,3 +47,20 @@ def test_a_finding_of_one_patch_weighs_as_much_as_one_of_many() -> None:
         objective.prepare(task.model, batch)
         losses.append(objective(task.model, batch)["lesions_loss"])
     torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_a_false_alarm_where_a_finding_usually_lies_is_not_lost_among_thousands_of_easy_places() -> None:
+    logits = torch.full((1, 5832, 1), -12.0)
+    logits[0, 7] = 6.0
+    nothing = torch.zeros((1, 5832, 1), dtype=torch.bool)
+    found = balanced_terms(logits, nothing, 0.5, 1.0, hardest=4)
+    assert float(found) == pytest.approx(float(F.softplus(torch.tensor(6.0))) / 4, rel=1e-4)
+
+
+def test_positive_places_are_never_among_the_hardest_others() -> None:
+    logits = torch.tensor([[[5.0], [-1.0], [-2.0], [4.0]]])
+    here = torch.tensor([[[True], [False], [False], [True]]])
+    expected = F.softplus(torch.tensor([-5.0, -4.0])).mean() + F.softplus(torch.tensor([-1.0, -2.0])).mean()
+    torch.testing.assert_close(balanced_terms(logits, here, 1.0, 1.0, hardest=2), expected[None, None])
+    everywhere = torch.ones_like(here)
+    assert float(balanced_terms(logits, everywhere, 0.0, 1.0, hardest=9)) == 0.0  # no others: nothing to pay
