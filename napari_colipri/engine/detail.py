@@ -15,13 +15,14 @@ from torch import Tensor, nn
 __all__ = ["DetailPath"]
 
 _FOLD = 2
-#: Windows of the model's [-1, 1], that is of thousands of HU: lung, soft tissue, bone and metal; None: as it is.
-_WINDOWS = (None, (-1.0, -0.4), (-0.15, 0.25), (0.2, 1.0))
-_COARSE = 3
+#: Windows of the model's [-1, 1], that is of thousands of HU: lung, soft tissue, bone, calcium brighter than contrast
+#: medium, air emptier than lung; None: as it is.
+_WINDOWS = (None, (-1.0, -0.4), (-0.15, 0.25), (0.2, 1.0), (0.45, 0.95), (-1.0, -0.8))
+_FINE, _COARSE = 2, 3
 
 
 class DetailPath(nn.Module):
-    """Blocks of 2x2x2 voxels in four windows as channels, then two halvings: one vector for a patch of 8x8x8 voxels.
+    """Blocks of 2x2x2 voxels in six windows as channels, then two halvings: one vector for a patch of 8x8x8 voxels.
 
     Windows, as readers use them, make 40 HU between fluid and muscle as loud as 800 HU between lung and muscle.
 
@@ -36,7 +37,7 @@ class DetailPath(nn.Module):
     def __init__(self, width: int, embed_dim: int) -> None:
         super().__init__()
         self.fold_in = nn.Conv3d(len(_WINDOWS) * _FOLD**3, width, 1)
-        self.fine = nn.Conv3d(width, width, 3, padding=1)
+        self.fine = nn.ModuleList(nn.Conv3d(width, width, 3, padding=1) for _ in range(_FINE))
         self.reduce = nn.Conv3d(width, 2 * width, 3, stride=2, padding=1)
         self.coarse = nn.ModuleList(nn.Conv3d(2 * width, 2 * width, 3, padding=1) for _ in range(_COARSE))
         self.patches = nn.Conv3d(2 * width, embed_dim, 3, stride=2, padding=1)
@@ -50,7 +51,8 @@ class DetailPath(nn.Module):
     def features(self, images_B1XYZ: Tensor) -> Tensor:
         """Return [B, 2 width, X/4, Y/4, Z/4]."""
         h = F.gelu(self.fold_in(_folded(_windowed(images_B1XYZ))))
-        h = h + F.gelu(self.fine(h))
+        for convolution in self.fine:
+            h = h + F.gelu(convolution(h))
         h = F.gelu(self.reduce(h))
         for convolution in self.coarse:
             h = h + F.gelu(convolution(h))

@@ -165,8 +165,6 @@ class TrainingConfig:
     start_with
         Which of its towers. A convolutional path that the bundle lacks starts silent, words that it does not know start
         fresh.
-    detail_from
-        File in ``training/starts`` with a convolutional path that was trained before; null: as ``start`` has it.
     freeze
         Transformers that stay as they are: ``vision``, ``text``; ``towers``: both, with projector and poolings.
     model, objectives, optimiser, run, data
@@ -177,7 +175,6 @@ class TrainingConfig:
     vocabulary: str | None = None
     start: str | None = None
     start_with: tuple[Literal["vision", "text"], ...] = ("vision", "text")
-    detail_from: str | None = None
     freeze: tuple[Literal["vision", "text", "towers"], ...] = ()
     model: ModelConfig = field(default_factory=ModelConfig)
     objectives: ObjectivesConfig = field(default_factory=ObjectivesConfig)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from napari_colipri.engine.bundle import open_bundle
@@ -24,7 +23,6 @@ from training.objectives.base import Batch
 from training.objectives.task import Task
 
 __all__ = [
-    "STARTS",
     "begin",
     "check_words",
     "freeze",
@@ -33,11 +31,8 @@ __all__ = [
     "moved",
     "same_recipe",
     "seed_for",
-    "take_detail",
     "take_weights",
 ]
-
-STARTS = Path(__file__).resolve().parents[1] / "starts"
 
 #: Vocabulary sizes are rounded up to a multiple of at most this.
 _ROUNDED = 128
@@ -142,7 +137,7 @@ def take_weights(task: Task, start: str, parts: tuple[str, ...] = ("vision", "te
 
 
 def begin(task: Task, config: TrainingConfig) -> None:
-    """Give a fresh task the weights that ``start`` and ``detail_from`` name.
+    """Give a fresh task the weights that ``start`` names.
 
     Raises
     ------
@@ -152,8 +147,6 @@ def begin(task: Task, config: TrainingConfig) -> None:
     if config.start is not None:
         _same_heads(config, config.start)
         take_weights(task, config.start, config.start_with)
-    if config.detail_from is not None:
-        take_detail(task, config.detail_from)
 
 
 def _same_heads(config: TrainingConfig, start: str) -> None:
@@ -172,25 +165,6 @@ def _same_heads(config: TrainingConfig, start: str) -> None:
     for name, count in held.items():
         if own[name] != count and (config.freeze or name != "pool_heads"):  # pooling learns again, where all goes on
             raise ConfigError(f"{start} has {count} {name}, the configuration {own[name]}: set model.{name}={count}.")
-
-
-def take_detail(task: Task, name: str) -> None:
-    """Begin with a convolutional path that was trained before.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such file, or it is of another size.
-    """
-    file = STARTS / Path(name).name
-    path = task.model.towers.image_encoder.detail
-    if not file.is_file() or path is None:
-        raise ConfigError(f"detail_from: there is no {file.name} in training/starts, or model.detail is 0.")
-    held = {key: value.float() for key, value in load_file(file).items()}
-    own = path.state_dict()
-    if held.keys() != own.keys() or any(held[key].shape != own[key].shape for key in own):
-        raise ConfigError(f"{file.name} is a convolutional path of another size.")
-    path.load_state_dict(held)
 
 
 def _towers_of_bundle(name: str) -> tuple[dict[str, Tensor], Path]:

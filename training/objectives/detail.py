@@ -34,7 +34,7 @@ class DetailConfig:
     least: int = 2
     positive: float = 0.5
     negative: float = 1.0
-    hardest: int = 64
+    hardest: int = 16
     volume: float = 1.0
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from napari_colipri.engine.bundle import Bundle, open_bundle
 from napari_colipri.engine.weights import load_towers
@@ -22,7 +21,6 @@ from training.loop.data import open_source
 from training.loop.engine import Trainer
 from training.loop.errors import CheckpointError, ConfigError
 from training.loop.export import export_adapter, export_bundle
-from training.loop.start import STARTS
 from training.objectives.masks import MasksConfig
 from training.objectives.model import ModelConfig
 from training.objectives.task import ObjectivesConfig
@@ -157,19 +155,6 @@ def test_a_run_that_moved_its_towers_gives_no_adapter(first: Bundle, tmp_path: P
     trainer(tmp_path, steps=1).run()
     with pytest.raises(CheckpointError, match="moved the towers"):
         export_adapter(tmp_path, tmp_path / "out", class_table())
-
-
-def test_a_run_may_begin_with_a_convolutional_path(tmp_path: Path) -> None:
-    model = replace(tiny.MODEL, detail=32, embed_dim=216)
-    made = replace(config(tiny.DETAIL, model=model), detail_from="detail-32.safetensors")
-    path = trainer(tmp_path / "one", made=made).task.model.towers.image_encoder.detail
-    assert path is not None
-    held = load_file(STARTS / "detail-32.safetensors")
-    assert all(torch.equal(value, held[name].float()) for name, value in path.state_dict().items())
-    with pytest.raises(ConfigError, match="a convolutional path of another size"):
-        trainer(tmp_path / "two", made=replace(made, model=replace(model, detail=16)))
-    with pytest.raises(ConfigError, match=r"there is no nothing\.safetensors"):
-        trainer(tmp_path / "three", made=replace(made, detail_from="../nothing.safetensors"))
 
 
 def test_presets_of_the_stages_fit_each_other() -> None:
