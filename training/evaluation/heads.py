@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_colipri.progress import CancelToken, Progress
 from napari_colipri.text.findings import FINDING_NAMES
@@ -21,7 +21,7 @@ from training.loop.config import TrainingConfig, parse_config
 from training.loop.phantoms import PhantomSource
 from training.objectives.base import Batch
 from training.objectives.detail import Detail
-from training.objectives.lesions import Lesions
+from training.objectives.lesions import Lesions, volume_logits
 from training.objectives.supervised import Labels
 from training.objectives.task import Task, build_task
 
@@ -108,10 +108,14 @@ def _of_volume(task: Task, batch: Batch) -> dict[str, Tensor]:
         if isinstance(objective, Detail):
             details = model.details(batch)
             if details is not None:
-                out["cells"] = objective.volume(details.flatten(2).transpose(1, 2)).float()[0].logsumexp(0)
+                out["cells"] = _all_places(objective.findings, objective, details.flatten(2).transpose(1, 2))
         elif isinstance(objective, Lesions):
-            out["patches"] = objective.volume(model.tokens(batch).flatten(1, 3)).float()[0].logsumexp(0)
+            out["patches"] = _all_places(objective.head, objective, model.tokens(batch).flatten(1, 3))
         elif isinstance(objective, Labels):
             pooled = (model.pooled(batch) - objective.centre) / objective.spread
             out["volume"] = objective.head(pooled).float()[0]
     return out
+
+
+def _all_places(head: nn.Linear, objective: Detail | Lesions, places_1NC: Tensor) -> Tensor:
+    return volume_logits(head(places_1NC), objective.volume(places_1NC), objective.share)[0]

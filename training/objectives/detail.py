@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.objectives.base import Batch, Objective, denominator
-from training.objectives.lesions import UNMARKED, balanced_terms, lesion_patches, volume_terms
+from training.objectives.lesions import UNMARKED, balanced_terms, lesion_patches, volume_logits, volume_terms
 from training.objectives.model import Colipri, ModelConfig
 from training.objectives.supervised import patch_fractions
 
@@ -54,6 +55,7 @@ class Detail(Objective):
         nn.init.constant_(self.findings.bias, -3.0)
         self.volume = nn.Linear(2 * model.detail, config.findings)
         nn.init.constant_(self.volume.bias, -10.0)  # thousands of cells are summed
+        self.share = nn.Parameter(torch.full((config.findings,), 0.5))
 
     def prepare(self, model: Colipri, batch: Batch) -> None:
         """Find the marked volumes, their positive cells and the classes of every cell."""
@@ -85,7 +87,8 @@ class Detail(Objective):
         total = total + (entropy.sum(1) / known.sum(1).clamp(min=1)).sum()
         out: dict[str, Tensor] = {}
         if "labels" in batch and self.config.volume:
-            whole = volume_terms(self.volume(cells_BNC), batch["labels"][batch["cells_marked"]])
+            said_BF = volume_logits(logits_BNF, self.volume(cells_BNC), self.share)
+            whole = volume_terms(said_BF, batch["labels"][batch["cells_marked"]])
             total = total + self.config.volume * whole.sum()
             out["detail_volume"] = whole.detach().mean()
         return {"detail_loss": total / denominator(self, batch), **out}

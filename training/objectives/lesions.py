@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from training.objectives.base import Batch, Objective, denominator
 from training.objectives.model import Colipri, ModelConfig
 
-__all__ = ["Lesions", "LesionsConfig", "balanced_terms", "lesion_patches", "volume_terms"]
+__all__ = ["Lesions", "LesionsConfig", "balanced_terms", "lesion_patches", "volume_logits", "volume_terms"]
 
 #: Value of a volume whose findings nobody marked.
 UNMARKED = -1
@@ -85,14 +85,28 @@ def balanced_terms(logits_BNF: Tensor, here_BNF: Tensor, positive: float, negati
     return positive * of_positive + negative * of_others
 
 
-def volume_terms(logits_BNF: Tensor, labels_BF: Tensor) -> Tensor:
-    """Return the mean cross-entropy of a volume's known labels [B], its logits the smooth maximum over places.
+def volume_logits(logits_BNF: Tensor, spread_BNF: Tensor, share_F: Tensor) -> Tensor:
+    """Return what all places together say of a volume [B, F].
+
+    Parameters
+    ----------
+    logits_BNF
+        Of findings in places; the highest speaks for what is small.
+    spread_BNF
+        Of a second head, whose smooth maximum speaks for what is spread.
+    share_F
+        How much the first counts.
+    """
+    return spread_BNF.float().logsumexp(dim=1) + share_F * logits_BNF.float().amax(dim=1)
+
+
+def volume_terms(logits_BF: Tensor, labels_BF: Tensor) -> Tensor:
+    """Return the mean cross-entropy of a volume's known labels [B].
 
     Balanced places teach where a finding would be; only whole volumes teach that one false alarm in 729 is too many.
     """
     known_BF = torch.isfinite(labels_BF)
-    pooled_BF = logits_BNF.float().logsumexp(dim=1)
-    terms = F.binary_cross_entropy_with_logits(pooled_BF, labels_BF.nan_to_num(), reduction="none") * known_BF
+    terms = F.binary_cross_entropy_with_logits(logits_BF, labels_BF.nan_to_num(), reduction="none") * known_BF
     return terms.sum(1) / known_BF.sum(1).clamp(min=1)
 
 
@@ -108,6 +122,7 @@ class Lesions(Objective):
         nn.init.constant_(self.head.bias, -3.0)  # most patches hold nothing
         self.volume = nn.Linear(model.embed_dim, config.findings)
         nn.init.constant_(self.volume.bias, -8.0)  # hundreds of patches are summed
+        self.share = nn.Parameter(torch.full((config.findings,), 0.5))
 
     def prepare(self, model: Colipri, batch: Batch) -> None:
         """Find the marked volumes and their positive patches."""
@@ -131,7 +146,8 @@ class Lesions(Objective):
         total = balanced_terms(logits, batch["lesions"], asked.positive, asked.negative, asked.hardest).sum()
         whole = total.new_zeros(())
         if "labels" in batch and self.config.volume:
-            whole = volume_terms(self.volume(tokens_BNC), batch["labels"][batch["marked"]]).sum()
+            said_BF = volume_logits(logits, self.volume(tokens_BNC), self.share)
+            whole = volume_terms(said_BF, batch["labels"][batch["marked"]]).sum()
             total = total + self.config.volume * self.config.findings * whole
         share = whole.detach() / max(len(tokens_BNC), 1)
         return {"lesions_loss": total / denominator(self, batch), "lesions_volume": share}
